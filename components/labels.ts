@@ -1,0 +1,13 @@
+/** Labels by which everything of this program is found in a cluster. */
+export function labelsOf(name: string): Record<string, string> {
+  return {
+    "app.kubernetes.io/name": name,
+    "app.kubernetes.io/part-of": "homecloud",
+    "app.kubernetes.io/managed-by": "pulumi",
+  };
+}
+
+/** The labels that select pods: a Deployment's selector can never change, so it holds the least. */
+export function selectorOf(name: string): Record<string, string> {
+  return { "app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "homecloud" };
+}

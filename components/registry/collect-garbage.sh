@@ -1,0 +1,52 @@
+#!/bin/sh
+# Frees the space of deleted images and abandoned uploads. Runs in the registry's container, by hand:
+#   kubectl -n registry exec deploy/registry -c registry -- sh /etc/homecloud/collect-garbage.sh [--dry-run]
+# Pushes get 503 and Retry-After meanwhile; pulls go on. Options are those of `registry garbage-collect`.
+#
+# VOLUME STATE LOCKS  folders, as in components/registry/layout.ts
+# DISTRIBUTION_CONF   the registry's config.yml
+# DRAIN_SECONDS       how long pushes that are under way may take to end. Defaults to 600
+# COLLECT_SECONDS     how long the collection may take before it is ended. Defaults to 3600
+set -eu
+drain=${DRAIN_SECONDS:-600}
+longest=${COLLECT_SECONDS:-3600}
+dry=
+case " $* " in *" --dry-run "* | *" -d "*) dry=yes ;; esac
+
+say() { echo "collect-garbage: $*"; }
+fail() { say "$*" >&2; exit 1; }
+used() { du -sk "$VOLUME" | awk '{ print $1 }'; }
+
+# Held on a file descriptor that the collector inherits: the quota container sees the lock, tells the gate, and reopens
+# writes when the last process that holds it is gone, whoever was killed.
+exec 9>>"$LOCKS/collect"
+flock -n 9 || fail "a collection is already running"
+
+waited=0
+until [ -f "$STATE/maintenance" ]; do
+  [ "$waited" -lt 30 ] || fail "the gate still lets writes through after 30 s: is the quota container running?"
+  sleep 1; waited=$((waited + 1))
+done
+
+# The number was counted before the gate closed; wait for the next one.
+sleep 3
+waited=0
+while [ "$(cat "$STATE/writers" 2>/dev/null || echo 0)" -gt 0 ]; do
+  [ "$waited" -lt "$drain" ] || fail "pushes are still under way after $drain s; nothing was changed, writes are open again. Run it again later"
+  [ $((waited % 15)) -ne 0 ] || say "waiting for $(cat "$STATE/writers") pushes to end"
+  sleep 1; waited=$((waited + 1))
+done
+
+before=$(used)
+repositories=$VOLUME/docker/registry/v2/repositories
+if [ -z "$dry" ] && [ -d "$repositories" ]; then
+  # With no write under way every upload that is left is abandoned or will be begun again by its client.
+  find "$repositories" -type d -path '*/_uploads/*' -prune -exec rm -rf {} +
+fi
+if [ -d "$VOLUME/docker/registry/v2/blobs" ]; then
+  timeout "$longest" registry garbage-collect "$@" "$DISTRIBUTION_CONF"
+else
+  say "the registry is empty"
+fi
+after=$(used)
+[ -n "$dry" ] || say "freed $(((before - after) / 1024)) MiB; $((after / 1024)) MiB are used"

@@ -1,0 +1,285 @@
+import { registryErrorJson } from "./errors.ts";
+import { type Layout, STATE_FILES } from "./layout.ts";
+import { nginxMain, quote } from "./nginx.ts";
+
+/** What the gate must know beyond its layout. */
+export interface GateOptions {
+  /** User who may write. Everybody else who logs in only reads. */
+  writer: string;
+  /** Whether the gate itself terminates TLS, because no ingress does. */
+  tls: boolean;
+  /** Address ranges of the ingress controller, whose X-Forwarded-For is believed. */
+  trustedProxies: string[];
+  /** Whether browsers are told to use HTTPS only; wise with a public certificate only. Defaults to false. */
+  hsts?: boolean;
+}
+
+/** How long a login that was right is remembered: bcrypt of cost 12 takes a quarter of a second. */
+const LOGIN_MEMORY = "5m";
+
+/** A layer of 10 GB is hashed again when its upload ends, and the client hears nothing meanwhile. */
+const LONGEST_SILENCE = "15m";
+
+/**
+ * nginx configuration of the gate, the only way into the registry. It checks logins (once in five minutes), knows the two
+ * roles, refuses writes over the quota and during maintenance, limits, logs and counts.
+ */
+export function renderGate(layout: Layout, options: GateOptions): string {
+  return nginxMain(layout, "gate", [
+    transfer(),
+    clientAddress(options.trustedProxies),
+    limits(),
+    decisions(options.writer),
+    upstreams(layout),
+    logging(layout),
+    loginCache(layout),
+    frontServer(layout, options),
+    answerServers(layout),
+    metricsServer(layout),
+  ]);
+}
+
+/** Bodies stream through in both directions: a layer is never stored in the gate. */
+const transfer = () => `
+client_max_body_size 0;
+client_body_timeout 300s;
+send_timeout 300s;
+client_header_buffer_size 4k;
+# The state of an upload travels in its URL and, with a long repository name, passes 4k.
+large_client_header_buffers 4 32k;
+keepalive_timeout 75s;
+keepalive_requests 100000;
+# How much of an upload is handed on at a time. With the default of 16k a 500 MB layer costs twice the processor time.
+client_body_buffer_size 512k;
+proxy_http_version 1.1;
+proxy_request_buffering off;
+proxy_buffering on;
+proxy_buffers 8 128k;
+proxy_buffer_size 16k;
+proxy_busy_buffers_size 256k;
+proxy_max_temp_file_size 0;
+proxy_connect_timeout 5s;
+proxy_read_timeout ${LONGEST_SILENCE};
+proxy_send_timeout 300s;
+proxy_next_upstream off;`;
+
+const clientAddress = (trustedProxies: string[]) =>
+  trustedProxies.length === 0
+    ? ""
+    : `
+real_ip_header X-Forwarded-For;
+real_ip_recursive on;
+${trustedProxies.map((range) => `set_real_ip_from ${range};`).join("\n")}`;
+
+/** Far above a busy CI (100 pushes at once are 900 requests in a second), far below what exhausts the gate. */
+const limits = () => `
+limit_req_zone $binary_remote_addr zone=requests:2m rate=2000r/s;
+limit_conn_zone $binary_remote_addr zone=connections:2m;
+limit_req_status 429;
+limit_conn_status 429;`;
+
+/**
+ * Who may do what. Flags are set in the rewrite phase, which runs before the login is checked; the upstream is chosen in
+ * the content phase, after it, so nothing about quota or roles is told to a stranger. Names compare by regex, because
+ * plain keys of an nginx map ignore case.
+ */
+const decisions = (writer: string) => `
+map $request_method $is_write { default 1; GET 0; HEAD 0; OPTIONS 0; }
+map $remote_user $is_writer { default 0; ${quote(`~^${writer.replaceAll(".", "\\.")}$`)} 1; }
+# An upload that is under way goes on in the reserve: PATCH and PUT below blobs/uploads/.
+map "$request_method $uri" $is_upload_under_way { default 0; "~^(PATCH|PUT) /v2/.+/blobs/uploads/." 1; }
+map "$is_write$is_writer $request_method $is_upload_under_way $maintenance$over$full" $backend {
+  default writes;
+  "~^0" registry;
+  "~^10" denied;
+  "~^11 \\S+ . 1" maintenance;
+  "~^11 DELETE" registry;
+  "~^11 \\S+ . .1" full;
+  "~^11 \\S+ 0 ..1" full;
+}`;
+
+const upstreams = ({ loopback, registryPort, writesPort, loginPort, tmp }: Layout) => `
+upstream registry { server ${loopback}:${registryPort}; keepalive 64; }
+# Writes have a relay of their own, which the quota container restarts to cut them at the limit.
+upstream writes { server ${loopback}:${writesPort}; keepalive 64; }
+upstream login { server ${loopback}:${loginPort}; keepalive 16; }
+upstream denied { server unix:${tmp}/denied.sock; keepalive 4; }
+upstream full { server unix:${tmp}/full.sock; keepalive 4; }
+upstream maintenance { server unix:${tmp}/maintenance.sock; keepalive 4; }`;
+
+/** $uri, not the request's line: the query carries the state of an upload. No header is logged that holds a credential. */
+const logging = ({ accessLog, counters }: Layout) => `
+log_format access escape=json '{"time":"$time_iso8601","client":"$remote_addr","user":"$remote_user",'
+  '"method":"$request_method","path":"$uri","status":$status,"received":$request_length,"sent":$bytes_sent,'
+  '"seconds":$request_time,"backend":"$backend","agent":"$http_user_agent","id":"$request_id"}';
+# An empty line an event: the file's size is the count.
+log_format tick '';
+map $status $class_2xx { "~^[123]" 1; }
+map $status $class_4xx { "~^4" 1; }
+map $status $class_5xx { "~^5" 1; }
+access_log ${accessLog} access;
+access_log ${counters}/requests.2xx tick if=$class_2xx;
+access_log ${counters}/requests.4xx tick if=$class_4xx;
+access_log ${counters}/requests.5xx tick if=$class_5xx;`;
+
+/** The files of the cache hold Authorization headers: they live in this container's memory only. */
+const loginCache = ({ tmp }: Layout) => `
+proxy_cache_path ${tmp}/logins levels=1 keys_zone=logins:1m max_size=8m inactive=${LOGIN_MEMORY} use_temp_path=off;`;
+
+const frontServer = (layout: Layout, options: GateOptions) => `
+server {
+  listen ${layout.gatePort}${options.tls ? " ssl" : ""};
+  ${options.tls ? tlsLines(layout) : plainLines}
+  server_tokens off;
+  default_type application/json;
+  limit_req zone=requests burst=4000 nodelay;
+  limit_conn connections 1000;
+  set $full 0;
+  set $over 0;
+  set $maintenance 0;
+  if (-f ${layout.state}/${STATE_FILES.full}) { set $full 1; }
+  if (-f ${layout.state}/${STATE_FILES.over}) { set $over 1; }
+  if (-f ${layout.state}/${STATE_FILES.maintenance}) { set $maintenance 1; }
+  ${securityHeaders(options)}
+${healthLocation(layout)}
+  location / {
+    # Every client asks once without a login, to learn how to log in: answered here, uncounted.
+    if ($http_authorization = "") { return 401; }
+    auth_request /_login;
+    auth_request_set $login_status $upstream_status;
+    error_page 401 = @login_required;
+    error_page 500 = @login_unchecked;
+    error_page 502 504 = @unavailable;
+    error_page 429 = @too_many;
+    proxy_pass http://$backend;
+    proxy_set_header Host $http_host;
+    proxy_set_header Connection "";
+    proxy_set_header X-Forwarded-Proto ${options.tls ? "https" : "$forwarded_scheme"};
+    proxy_set_header X-Forwarded-For $remote_addr;
+    # The login ends here; the registry behind needs none and logs what it gets.
+    proxy_set_header Authorization "";
+    proxy_set_header X-Homecloud-User $remote_user;
+    proxy_hide_header X-Content-Type-Options;
+  }
+${loginLocation}
+${namedAnswers(layout, securityHeaders(options))}
+}
+${options.tls ? "" : forwardedScheme}`;
+
+/** HTTP/1.1 only: nginx's HTTP/2 takes uploads in windows of 64 KB, 13 MB/s at 5 ms of Wi-Fi. */
+const tlsLines = ({ certificate }: Layout) => `ssl_certificate ${certificate}/tls.crt;
+  ssl_certificate_key ${certificate}/tls.key;
+  ssl_protocols TLSv1.2 TLSv1.3;
+  ssl_session_cache shared:tls:2m;
+  ssl_session_tickets off;
+  # Plain HTTP sent to this port.
+  error_page 497 =308 https://$http_host$request_uri;`;
+
+/** The ingress hands plain HTTP on too, and says so in a header: this works with every controller. */
+const plainLines = `if ($http_x_forwarded_proto = "http") { return 308 https://$host$request_uri; }`;
+
+const forwardedScheme = `map $http_x_forwarded_proto $forwarded_scheme { default $http_x_forwarded_proto; "" $scheme; }`;
+
+const securityHeaders = ({ hsts }: GateOptions) =>
+  [
+    "add_header X-Content-Type-Options nosniff always;",
+    "add_header X-Frame-Options DENY always;",
+    `add_header Content-Security-Policy "default-src 'none'; frame-ancestors 'none'" always;`,
+    "add_header Referrer-Policy no-referrer always;",
+    ...(hsts ? ['add_header Strict-Transport-Security "max-age=31536000" always;'] : []),
+  ].join("\n  ");
+
+/**
+ * Remembers a yes, and only a yes. The lock lets one of many equal logins that start at once through to bcrypt, the others
+ * wait for its yes: without it 60 clients that start together ask for 60 hashes of a quarter second each.
+ */
+const loginLocation = `  location = /_login {
+    internal;
+    proxy_pass http://login/;
+    proxy_method GET;
+    proxy_pass_request_body off;
+    proxy_set_header Content-Length "";
+    proxy_set_header Connection "";
+    proxy_set_header X-Client-Address $remote_addr;
+    proxy_cache logins;
+    proxy_cache_key $http_authorization;
+    proxy_cache_valid 204 ${LOGIN_MEMORY};
+    proxy_cache_lock on;
+    proxy_cache_lock_timeout 10s;
+    proxy_cache_lock_age 10s;
+  }`;
+
+const healthLocation = ({ state }: Layout) => `  location = /healthz {
+    access_log off;
+    root ${state};
+    error_page 503 /${STATE_FILES.health};
+    if (!-f ${state}/${STATE_FILES.healthy}) { return 503; }
+    try_files /${STATE_FILES.health} =503;
+  }
+  location = /${STATE_FILES.health} { internal; root ${state}; }`;
+
+/** nginx adds no header of the server where a location has one of its own: they are repeated. */
+const namedAnswers = ({ state }: Layout, headers: string) => `  location @login_required {
+    ${headers}
+    # After a wrong login, auth_request has already copied the login check's WWW-Authenticate.
+    add_header WWW-Authenticate $challenge always;
+    add_header Docker-Distribution-Api-Version registry/2.0 always;
+    return 401 ${registryErrorJson("UNAUTHORIZED", "authentication required: log in with a user of this registry")};
+  }
+  location @login_unchecked {
+    ${headers}
+    add_header Retry-After 10 always;
+    if ($login_status = 429) { return 429 ${registryErrorJson("TOOMANYREQUESTS", "too many failed logins: wait a few seconds, then check the password")}; }
+    return 503 ${registryErrorJson("UNAVAILABLE", "the login check does not answer; try again in a few seconds")};
+  }
+  location @too_many {
+    ${headers}
+    add_header Retry-After 1 always;
+    return 429 ${registryErrorJson("TOOMANYREQUESTS", "too many requests from this address; try again in a second")};
+  }
+  location @unavailable {
+    ${headers}
+    add_header Retry-After 5 always;
+    root ${state};
+    error_page 403 /${STATE_FILES.fullAnswer};
+    if ($full) { return 403; }
+    return 503 ${registryErrorJson("UNAVAILABLE", "the registry does not answer; try again in a few seconds")};
+  }
+  location = /${STATE_FILES.fullAnswer} { internal; root ${state}; }`;
+
+/** One answer each, behind a socket of its own: only `proxy_pass` decides after the login. */
+const answerServers = ({ tmp, state }: Layout) => `
+map $http_authorization $challenge { "" 'Basic realm="Registry"'; }
+server {
+  listen unix:${tmp}/denied.sock;
+  access_log off;
+  default_type application/json;
+  return 403 ${registryErrorJson("DENIED", "this user may only pull: log in as the user who pushes")};
+}
+server {
+  listen unix:${tmp}/full.sock;
+  access_log off;
+  default_type application/json;
+  root ${state};
+  error_page 403 /${STATE_FILES.fullAnswer};
+  location / { return 403; }
+  location = /${STATE_FILES.fullAnswer} { internal; }
+}
+server {
+  listen unix:${tmp}/maintenance.sock;
+  access_log off;
+  default_type application/json;
+  add_header Retry-After 30 always;
+  return 503 ${registryErrorJson("UNAVAILABLE", "garbage is being collected: pulls go on, pushes are possible again in a few minutes")};
+}`;
+
+const metricsServer = (layout: Layout) => `
+server {
+  listen ${layout.metricsPort};
+  access_log off;
+  default_type text/plain;
+${healthLocation(layout)}
+  location = /metrics { root ${layout.state}; try_files /${STATE_FILES.metrics} =503; }
+  location = /metrics/registry { proxy_pass http://${layout.loopback}:${layout.registryDebugPort}/metrics; }
+  location / { return 404; }
+}`;

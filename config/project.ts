@@ -1,0 +1,2 @@
+/** Name of the Pulumi project, and so the prefix of every configuration key. */
+export const PROJECT = "homecloud";

@@ -1,0 +1,50 @@
+import type { Config } from "./schema.ts";
+
+type Of<T, Mode> = Extract<T, { mode: Mode }>;
+
+/** How certificates come about. */
+export type TlsSettings = Config["tls"];
+/** How clients reach the cluster: through an Ingress or a port on every node. */
+export type AccessSettings = Config["access"];
+export type IngressAccess = Of<AccessSettings, "ingress">;
+export type NodePortAccess = Of<AccessSettings, "node-port">;
+export type ResourceSettings = Config["registry"]["resources"];
+
+/** The registry's part of the settings, with everything derived that more than one place needs. */
+export interface RegistrySettings extends Omit<Config["registry"], "host" | "storage" | "reserve" | "keepFree"> {
+  /** Name that image references carry, with its port where it is not 443. */
+  host: string;
+  /** Names and addresses that the certificate must carry. */
+  certificateNames: string[];
+  /** Size of the volume when it is made, as a Kubernetes quantity. */
+  storage: string;
+  /** Bytes that the registry may keep. */
+  limitBytes: number;
+  /** Bytes below the limit at which new uploads stop. */
+  reserveBytes: number;
+  /** Bytes that the node's disk must have left. */
+  keepFreeBytes: number;
+  /** User who pushes and pulls. */
+  user: string;
+  /** That user's password; undefined where it is to be generated. Secret. */
+  password: string | undefined;
+  /** Names of the users who only pull, the current one first. */
+  pullUsers: string[];
+}
+
+/** Pi-hole whose local DNS records the program sets. */
+export interface PiholeSettings {
+  url: string;
+  /** Secret. */
+  password: string;
+}
+
+/** All that the program needs to know, checked. */
+export interface Settings {
+  cluster: { kubeconfig: string | undefined; context: string | undefined };
+  registry: RegistrySettings;
+  tls: TlsSettings;
+  access: AccessSettings;
+  clusterNames: Config["clusterNames"];
+  pihole: PiholeSettings | undefined;
+}

@@ -1,0 +1,113 @@
+import { stringify } from "yaml";
+import { z } from "zod";
+import { PROJECT } from "./project.ts";
+import { configSchema, SECRET_KEYS } from "./schema.ts";
+
+/** A part of a JSON schema, as far as this file looks into it. */
+interface SchemaPart {
+  description?: string;
+  default?: unknown;
+  const?: unknown;
+  properties?: Record<string, SchemaPart>;
+  required?: string[];
+  oneOf?: SchemaPart[];
+  [keyword: string]: unknown;
+}
+
+/** One line of the table of settings. */
+interface Row {
+  key: string;
+  default: string;
+  what: string;
+}
+
+/** Draft 7: what the YAML language servers of editors know best. Read at their side, so: what a person may write. */
+const configPart = (): SchemaPart => z.toJSONSchema(configSchema, { io: "input", target: "draft-7" }) as SchemaPart;
+
+/** JSON schema of a `Pulumi.STACK.yaml`, for editors and tests. */
+export function stackFileSchema(): SchemaPart {
+  const { $schema, properties = {} } = configPart();
+  const settings = Object.entries(properties).map(([key, part]) => [`${PROJECT}:${key}`, secured(key, part)]);
+  return {
+    $schema,
+    title: `Stack of ${PROJECT}`,
+    $comment: "Written by `npm run schema` from config/schema.ts. Changes made here are lost.",
+    type: "object",
+    properties: {
+      config: {
+        type: "object",
+        properties: Object.fromEntries(settings),
+        // Providers have settings of their own, such as `kubernetes:context`.
+        patternProperties: { [`^(?!${PROJECT}:)[^:]+:.+$`]: {} },
+        additionalProperties: false,
+      },
+      secretsprovider: { type: "string" },
+      encryptionsalt: { type: "string" },
+      encryptedkey: { type: "string" },
+    },
+    additionalProperties: false,
+  };
+}
+
+/** In a stack file a secret stands encrypted, as `pulumi config set --secret` writes it. */
+function secured(key: string, part: SchemaPart): SchemaPart {
+  if (!(SECRET_KEYS as readonly string[]).includes(key)) return part;
+  return {
+    description: `${part.description} Set it with: pulumi config set --secret ${key}`,
+    type: "object",
+    properties: { secure: { type: "string" } },
+    required: ["secure"],
+    additionalProperties: false,
+  };
+}
+
+/** Markdown table of every setting: key, default, what it does. */
+export function settingsTable(): string {
+  const lines = rows([], configPart()).map((row) => `| \`${row.key}\` | ${row.default} | ${row.what} |`);
+  return `${["| Setting | Default | What it does |", "| --- | --- | --- |", ...lines].join("\n")}\n`;
+}
+
+function rows(path: string[], part: SchemaPart): Row[] {
+  return Object.entries(part.properties ?? {}).flatMap(([name, child]) => {
+    const at = [...path, name];
+    if (child.oneOf) return [modeRow(at, child), ...child.oneOf.flatMap((option) => optionRows(at, option))];
+    const isDescribedInside = Object.values(child.properties ?? {}).some(({ description }) => description);
+    // What must stand in an optional group need not be set: the group may be left out.
+    const group = "default" in child ? child : { ...child, required: [] };
+    return isDescribedInside ? rows(at, group) : [row(at, child, part.required?.includes(name) ?? false)];
+  });
+}
+
+function row(path: string[], part: SchemaPart, isRequired: boolean): Row {
+  const value = path[0] === "registry" ? defaultAt(path) : part.default;
+  const shown = value === undefined ? (isRequired ? "must be set" : "") : code(value);
+  return { key: path.join("."), default: shown, what: part.description ?? "" };
+}
+
+/** The row of a union's `mode`. */
+function modeRow(path: string[], union: SchemaPart): Row {
+  const modes = (union.oneOf ?? []).map((option) => code(option.properties?.mode?.const)).join(", ");
+  const { mode } = union.default as { mode: string };
+  return { key: `${path.join(".")}.mode`, default: code(mode), what: `${union.description} One of ${modes}.` };
+}
+
+/** The rows of the settings that a union has in one mode only. */
+function optionRows(path: string[], option: SchemaPart): Row[] {
+  const { mode, ...properties } = option.properties ?? {};
+  return rows(path, { ...option, properties }).map((line) => ({
+    ...line,
+    what: `${line.what} Mode ${code(mode?.const)} only.`,
+  }));
+}
+
+/** The default that the schema fills in, with everything below it. */
+function defaultAt(path: string[]): unknown {
+  let value: unknown = configSchema.parse({});
+  for (const step of path) value = (value as Record<string, unknown> | undefined)?.[step];
+  return value;
+}
+
+/** A value as YAML on one line, as code. */
+function code(value: unknown): string {
+  return `\`${stringify(value, { collectionStyle: "flow", lineWidth: 0, flowCollectionPadding: false }).trim()}\``;
+}

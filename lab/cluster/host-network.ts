@@ -1,0 +1,114 @@
+import { writeFile } from "node:fs/promises";
+import { execa } from "execa";
+import { libraryPath } from "../debian.ts";
+import { exists } from "../files.ts";
+import { BRIDGE, NODE_ADDRESS, POD_CIDR, PORTS } from "../network.ts";
+import { type Tools, unpackedProgram, writeWrapper } from "../tools.ts";
+import { netfilterCleanup } from "./netfilter-cleanup.ts";
+import { setSysctl } from "./sysctls.ts";
+
+const COMMENT = "homecloud-lab";
+const comment = ["-m", "comment", "--comment", COMMENT];
+
+/** Rules beside kube-proxy's: pods reach the API server and the world, whatever policy ufw or Docker have set. */
+const RULES = [
+  ["filter", "INPUT", "-i", BRIDGE, "-p", "tcp", "--dport", String(PORTS.apiServer), ...comment, "-j", "ACCEPT"],
+  ["filter", "FORWARD", "-i", BRIDGE, ...comment, "-j", "ACCEPT"],
+  [
+    "filter",
+    "FORWARD",
+    "-o",
+    BRIDGE,
+    "-m",
+    "conntrack",
+    "--ctstate",
+    "RELATED,ESTABLISHED",
+    ...comment,
+    "-j",
+    "ACCEPT",
+  ],
+  ["nat", "POSTROUTING", "-s", POD_CIDR, "!", "-o", BRIDGE, ...comment, "-j", "MASQUERADE"],
+] as const;
+
+/** Makes iptables, the bridge with the node's address, and the pods' way out. */
+export async function ensureHostNetwork(tools: Tools): Promise<void> {
+  await chooseIptables();
+  await ensureBridge();
+  await setSysctl("net/ipv4/ip_forward", "1");
+  for (const [table, chain, ...rule] of RULES) {
+    const run = (action: string, reject: boolean) =>
+      execa(tools.bin("iptables"), ["-w", "-t", table, action, chain, ...rule], { reject });
+    if ((await run("-C", false)).failed) await run("-I", true);
+  }
+}
+
+async function ensureBridge(): Promise<void> {
+  if (!(await exists(`/sys/class/net/${BRIDGE}`))) await execa("ip", ["link", "add", BRIDGE, "type", "bridge"]);
+  await execa("ip", ["address", "replace", `${NODE_ADDRESS}/24`, "dev", BRIDGE]);
+  await execa("ip", ["link", "set", BRIDGE, "up"]);
+  // The answer of a service's pod must pass iptables to get the service's address back, also where it stays on the
+  // bridge. Set for this bridge alone: the sysctl of the same name changes virtual machines' bridges too.
+  await loadBridgeFilter();
+  await writeFile(`/sys/class/net/${BRIDGE}/bridge/nf_call_iptables`, "1");
+}
+
+async function loadBridgeFilter(): Promise<void> {
+  if (await exists("/proc/sys/net/bridge")) return;
+  await execa("modprobe", ["br_netfilter"]);
+  for (const family of ["iptables", "ip6tables"]) await setSysctl(`net/bridge/bridge-nf-call-${family}`, "0");
+}
+
+/** Debian picks a variant in /etc/alternatives; here the wrappers do: nft where the kernel can, else legacy. */
+async function chooseIptables(): Promise<void> {
+  const libraries = await libraryPath();
+  const modules = libraries.split(":").map((folder) => `${folder}/xtables`);
+  const env = { XTABLES_LIBDIR: modules.join(":") };
+  const program = await unpackedProgram(
+    (await nftWorks(env, libraries)) ? "xtables-nft-multi" : "xtables-legacy-multi",
+  );
+  for (const family of ["iptables", "ip6tables"]) {
+    for (const suffix of ["", "-save", "-restore"]) {
+      const name = `${family}${suffix}`;
+      await writeWrapper(name, { program, args: [name], libraryPath: libraries, env });
+    }
+  }
+}
+
+/** Tried in a network namespace of its own, with what kube-proxy's rules are made of. */
+async function nftWorks(env: Record<string, string>, libraries: string): Promise<boolean> {
+  const program = await unpackedProgram("xtables-nft-multi");
+  const rule = [
+    "-t",
+    "nat",
+    "-A",
+    "POSTROUTING",
+    ...comment,
+    "-m",
+    "statistic",
+    "--mode",
+    "random",
+    "--probability",
+    "0.5",
+  ];
+  const { failed } = await execa("unshare", ["--net", program, "iptables", ...rule, "-j", "MASQUERADE"], {
+    env: { ...env, LD_LIBRARY_PATH: libraries },
+    reject: false,
+  });
+  return !failed;
+}
+
+/** Takes the rules of kube-proxy, kubelet and ours away, and the bridge. */
+export async function removeHostNetwork(tools: Tools): Promise<void> {
+  if (await exists(tools.bin("iptables"))) {
+    await execa(tools.bin("kube-proxy"), ["--cleanup"], { env: tools.env, reject: false });
+    for (const family of ["iptables", "ip6tables"]) await sweep(tools.bin(family));
+  }
+  if (await exists(`/sys/class/net/${BRIDGE}`)) await execa("ip", ["link", "delete", BRIDGE]);
+}
+
+/** `kube-proxy --cleanup` leaves kubelet's chains and the canaries. */
+async function sweep(command: string): Promise<void> {
+  const { stdout, failed } = await execa(`${command}-save`, { reject: false });
+  const input = failed ? "" : netfilterCleanup(stdout, COMMENT);
+  if (input !== "") await execa(`${command}-restore`, ["-w", "--noflush"], { input });
+}

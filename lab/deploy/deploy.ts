@@ -1,0 +1,41 @@
+import { readIfThere, writeIfChanged } from "../files.ts";
+import type { Lab } from "../lab.ts";
+import { inState } from "../paths.ts";
+import { deployWithPulumi, findPulumi } from "./with-pulumi.ts";
+import { deployRender } from "./with-render.ts";
+
+/** Stack that the lab deploys. */
+export const STACK = "local";
+
+/** What the lab's own commands need of the stack's outputs. */
+export interface LocalOutputs {
+  registryUrl: string;
+  registryHost: string;
+  registryUser: string;
+  registryPassword: string;
+  registryPullUser: string;
+  registryPullPassword: string;
+  caCertificate: string;
+}
+
+export interface Deployment {
+  /** What deployed it: Pulumi's engine, or kubectl with the program's render. */
+  engine: "pulumi" | "render";
+  outputs: LocalOutputs;
+}
+
+/**
+ * Deploys the local stack: with Pulumi where there is a CLI, else by applying the render. What deployed it first does so
+ * from then on, because the two keep their passwords and their CA in different places.
+ */
+export async function deployLocalStack(lab: Lab): Promise<Deployment> {
+  const note = inState("deployed-with");
+  const before = (await readIfThere(note))?.trim();
+  const pulumi = before === "render" ? undefined : await findPulumi();
+  if (before === "pulumi" && !pulumi) console.error("The stack was deployed with Pulumi, which is not on PATH now: its render is applied instead.");
+  const deployment: Deployment = pulumi
+    ? { engine: "pulumi", outputs: await deployWithPulumi(lab, pulumi) }
+    : { engine: "render", outputs: await deployRender(lab) };
+  await writeIfChanged(note, `${deployment.engine}\n`);
+  return deployment;
+}

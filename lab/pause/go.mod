@@ -1,0 +1,3 @@
+module homecloud.lab/pause
+
+go 1.26

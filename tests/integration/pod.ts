@@ -1,0 +1,274 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { type ClientRequest, request } from "node:http";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
+import {
+  collectorEnvironment,
+  type QuotaOptions,
+  quotaEnvironment,
+  renderFiles,
+} from "../../components/registry/files.ts";
+import { type RegistryUser, renderHtpasswd } from "../../components/registry/htpasswd.ts";
+import type { Layout } from "../../components/registry/layout.ts";
+import { basic, type Credentials } from "./client.ts";
+
+/** Programs that the pod's images carry, as paths on this machine. */
+export interface PodTools {
+  nginx: string;
+  registry: string;
+  busybox: string;
+  flock: string;
+}
+
+/** A process of the pod, of which only its end matters. */
+interface Running {
+  pid: number | undefined;
+  ended: Promise<unknown>;
+}
+
+/** What a command printed and how it ended. */
+export interface Ended {
+  all: string;
+  exitCode: number | undefined;
+}
+
+export interface PodOptions {
+  quota?: Partial<QuotaOptions>;
+  users?: RegistryUser[];
+  trustedProxies?: string[];
+}
+
+export const WRITER = { name: "homelab", password: "correct horse", salt: Buffer.alloc(16, 1).toString("base64") };
+export const PULLER = { name: "puller-1", password: "battery staple", salt: Buffer.alloc(16, 2).toString("base64") };
+
+const scripts = new URL("../../components/registry/", import.meta.url).pathname;
+
+/**
+ * The registry's pod as processes of this machine: the real registry, three real nginx and the quota script under busybox,
+ * from the very files that the component puts into its ConfigMap, with ports and folders of their own.
+ */
+export class Pod {
+  readonly layout: Layout;
+  private readonly processes = new Map<string, Running>();
+  private readonly root: string;
+  private readonly tools: PodTools;
+  private readonly options: PodOptions;
+
+  private constructor(root: string, layout: Layout, tools: PodTools, options: PodOptions) {
+    this.root = root;
+    this.layout = layout;
+    this.tools = tools;
+    this.options = options;
+  }
+
+  static async start(tools: PodTools, options: PodOptions = {}): Promise<Pod> {
+    const root = await mkdtemp(join(tmpdir(), "homecloud-pod-"));
+    const pod = new Pod(root, await hostLayout(root), tools, options);
+    await pod.writeFiles();
+    await pod.startAll();
+    return pod;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.layout.gatePort}`;
+  }
+
+  /** `host:port`, as image references carry it. */
+  get host(): string {
+    return `127.0.0.1:${this.layout.gatePort}`;
+  }
+
+  /** Ends one process, as a crash of its container would. */
+  async kill(name: string, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    const child = this.processes.get(name);
+    if (!child) return;
+    this.processes.delete(name);
+    if (child.pid) process.kill(-child.pid, signal);
+    await child.ended;
+  }
+
+  /** All processes end and start again with their memory volumes empty, as when the pod is replaced. */
+  async restart(users?: RegistryUser[]): Promise<void> {
+    await this.endAll();
+    if (users) this.options.users = users;
+    await this.writeFiles();
+    await this.startAll();
+  }
+
+  async stop(): Promise<void> {
+    await this.endAll();
+    await rm(this.root, { recursive: true, force: true });
+  }
+
+  /** Runs the collector as `kubectl exec` would. */
+  async collectGarbage(args: string[] = [], env: Record<string, string> = {}): Promise<Ended> {
+    const { all, exitCode } = await execa(this.tools.busybox, ["sh", `${scripts}collect-garbage.sh`, ...args], {
+      env: { PATH: `${this.root}/bin`, ...collectorEnvironment(this.layout), ...env },
+      extendEnv: false,
+      all: true,
+      reject: false,
+    });
+    return { all, exitCode };
+  }
+
+  /** Holds the collector's lock, as a collection does while it runs. */
+  holdCollectorLock(): { release(): void; kill(): void } {
+    const child = spawn(this.tools.flock, [`${this.layout.locks}/collect`, "sleep", "60"], { stdio: "ignore", detached: true });
+    const end = (signal: NodeJS.Signals) => {
+      if (child.pid) process.kill(-child.pid, signal);
+    };
+    return { release: () => end("SIGTERM"), kill: () => end("SIGKILL") };
+  }
+
+  /** An upload that has begun and does not end by itself. */
+  slowUpload(location: string, user: Credentials): ClientRequest {
+    const upload = request(new URL(location, this.url), { method: "PATCH", headers: basic(user) });
+    upload.on("error", () => undefined);
+    upload.write("begun");
+    return upload;
+  }
+
+  /** Everything that the processes have logged. */
+  async logs(): Promise<string> {
+    const names = ["registry", "login", "quota", "gate", "access"];
+    return (await Promise.all(names.map((name) => readFile(`${this.root}/${name}.log`, "utf8").catch(() => "")))).join("\n");
+  }
+
+  /** Used bytes of the volume. */
+  async usedBytes(): Promise<number> {
+    const { stdout } = await execa(this.tools.busybox, ["du", "-sk", this.layout.volume]);
+    return Number.parseInt(stdout, 10) * 1024;
+  }
+
+  private async writeFiles(): Promise<void> {
+    const { layout, options, tools } = this;
+    const files = renderFiles(layout, {
+      writer: WRITER.name,
+      tls: false,
+      trustedProxies: options.trustedProxies ?? [],
+      httpSecret: "only-for-tests",
+    });
+    for (const folder of [layout.state, layout.counters, layout.locks])
+      await rm(folder, { recursive: true, force: true });
+    for (const folder of [
+      layout.volume,
+      layout.state,
+      layout.counters,
+      layout.locks,
+      layout.config,
+      layout.users,
+      layout.tmp,
+      `${this.root}/bin`,
+    ]) {
+      await mkdir(folder, { recursive: true });
+      // Under root, nginx's workers are another user; in the pod all processes are the same one.
+      await chmod(folder, 0o777);
+    }
+    await chmod(this.root, 0o755);
+    for (const [name, text] of Object.entries(files)) await writeFile(join(layout.config, name), text);
+    await writeFile(join(layout.users, "htpasswd"), renderHtpasswd(options.users ?? [WRITER, PULLER]));
+    const { stdout } = await execa(tools.busybox, ["--list"]);
+    const applets = stdout.split("\n").filter((applet) => applet !== "busybox");
+    const links = new Map([
+      ...applets.map((applet) => [applet, tools.busybox] as const),
+      ["nginx", tools.nginx],
+      ["registry", tools.registry],
+      ["flock", tools.flock],
+    ]);
+    for (const [name, target] of links) await symlink(target, `${this.root}/bin/${name}`).catch(() => undefined);
+  }
+
+  private async startAll(): Promise<void> {
+    const { layout, tools, root } = this;
+    const env = { PATH: `${root}/bin`, OTEL_TRACES_EXPORTER: "none" };
+    const nginx = (conf: string) =>
+      [tools.nginx, ["-e", "stderr", "-p", layout.tmp, "-c", `${layout.config}/${conf}`]] as const;
+    this.spawn("registry", [tools.registry, ["serve", `${layout.config}/config.yml`]], env);
+    this.spawn("login", nginx("login.conf"), env);
+    this.spawn("quota", [tools.busybox, ["sh", `${scripts}measure.sh`]], {
+      ...env,
+      ...quotaEnvironment(layout, this.quota()),
+    });
+    this.spawn("gate", nginx("gate.conf"), env);
+    await this.untilHealthy();
+  }
+
+  private quota(): QuotaOptions {
+    return {
+      limitBytes: 2 ** 30,
+      reserveBytes: 2 ** 26,
+      keepFreeBytes: 2 ** 20,
+      interval: 1,
+      remedy: "collect-garbage",
+      ...this.options.quota,
+    };
+  }
+
+  private spawn(
+    name: string,
+    [command, args]: readonly [string, readonly string[]],
+    env: Record<string, string>,
+  ): void {
+    const log = { file: `${this.root}/${name}.log`, append: true };
+    const child = execa(command, args, {
+      env,
+      extendEnv: false,
+      stdout: log,
+      stderr: log,
+      stdin: "ignore",
+      detached: true,
+      reject: false,
+      buffer: false,
+    });
+    this.processes.set(name, { pid: child.pid, ended: child });
+  }
+
+  private async untilHealthy(): Promise<void> {
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const answer = await fetch(`${this.url}/healthz`).catch(() => undefined);
+      if (answer?.ok) return;
+      await sleep(100);
+    }
+    throw new Error(`the registry is not healthy; its logs are in ${this.root}`);
+  }
+
+  private async endAll(): Promise<void> {
+    for (const name of [...this.processes.keys()]) await this.kill(name, name === "quota" ? "SIGKILL" : "SIGTERM");
+  }
+}
+
+async function hostLayout(root: string): Promise<Layout> {
+  const [gatePort, metricsPort, registryPort, registryDebugPort, loginPort, writesPort] = await freePorts(6);
+  if (!gatePort || !metricsPort || !registryPort || !registryDebugPort || !loginPort || !writesPort)
+    throw new Error("no free ports");
+  return {
+    ...{ gatePort, metricsPort, registryPort, registryDebugPort, loginPort, writesPort, loopback: "127.0.0.1" },
+    volume: `${root}/volume`,
+    state: `${root}/state`,
+    counters: `${root}/counters`,
+    locks: `${root}/locks`,
+    tmp: `${root}/tmp`,
+    config: `${root}/config`,
+    users: `${root}/users`,
+    certificate: `${root}/certificate`,
+    accessLog: `${root}/access.log`,
+  };
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer().listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => once(server.close(), "close")));
+  return ports;
+}
