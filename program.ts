@@ -1,5 +1,6 @@
 import * as k8s from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
+import type { ClusterFacts } from "./cluster/check.ts";
 import { ClusterNames } from "./components/cluster-names.ts";
 import { type DnsRecord, dnsRecords } from "./components/dns-records.ts";
 import { PiholeRecords } from "./components/pihole-records.ts";
@@ -28,8 +29,8 @@ export interface Outputs {
 /** Where the outputs' variables expect the ConfigMap `homecloud-ca` to be mounted. */
 const CA_FILE = "/etc/homecloud-ca/ca.crt";
 
-/** The whole program: settings → providers → components → outputs. */
-export function deploy(settings: Settings): Outputs {
+/** The whole program: settings → providers → components → outputs. `found` is what the cluster holds already. */
+export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
   const { registry: registrySettings, access, tls } = settings;
   const cluster = provider("cluster", settings, {});
   const dataProvider = provider("cluster-data", settings, { upsertExistingObjects: true });
@@ -39,7 +40,7 @@ export function deploy(settings: Settings): Outputs {
     tls.mode === "private-ca" ? new PrivateCa("homecloud-ca", { commonName: "homecloud private CA" }) : undefined;
   const registry = new RegistryStack(
     "registry",
-    { registry: registrySettings, access, tls, ca, dataProvider },
+    { registry: registrySettings, access, tls, ca, dataProvider, claimSize: found.claimSize },
     inCluster,
   );
 
@@ -69,6 +70,9 @@ function provider(name: string, { cluster }: Settings, args: k8s.ProviderArgs): 
   return new k8s.Provider(name, {
     ...(cluster.kubeconfig ? { kubeconfig: cluster.kubeconfig } : {}),
     ...(cluster.context ? { context: cluster.context } : {}),
+    // Our objects have fixed names: replacing one would delete what was just made. Checksums roll the pods instead.
+    enableSecretMutable: true,
+    enableConfigMapMutable: true,
     ...args,
   });
 }

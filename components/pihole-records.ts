@@ -10,30 +10,43 @@ export interface PiholeRecordsArgs {
   records: DnsRecord[];
 }
 
+const SCRIPT = "node components/pihole/record.ts";
+
 /**
- * Local DNS records in Pi-hole 6. One resource a record, so that a record that is no longer wanted is taken out; records
- * of other people are not touched.
+ * Local DNS records in Pi-hole 6. One resource a record, named after it, so that a record that is no longer wanted is
+ * taken out; records of other people are not touched.
  */
 export class PiholeRecords extends pulumi.ComponentResource {
   constructor(name: string, args: PiholeRecordsArgs, opts?: pulumi.ComponentResourceOptions) {
     super("homecloud:index:PiholeRecords", name, {}, opts);
+    let previous: command.local.Command[] = [];
     for (const record of args.records) {
-      new command.local.Command(
+      const set = new command.local.Command(
         `${name}-${record.name}`,
         {
-          create: "node components/pihole/record.ts set",
-          update: "node components/pihole/record.ts set",
-          delete: "node components/pihole/record.ts remove",
+          create: `${SCRIPT} set`,
+          update: `${SCRIPT} set`,
+          delete: `${SCRIPT} remove`,
+          // No `triggers`: they replace, which sets the new record and then removes it again. A changed environment updates
+          // in place, and `set` replaces the old address.
           environment: {
             PIHOLE_URL: args.url,
             PIHOLE_PASSWORD: pulumi.secret(args.password),
             RECORD_NAME: record.name,
             RECORD_ADDRESS: record.address,
           },
-          triggers: [record.address],
         },
-        { parent: this, additionalSecretOutputs: ["stdout", "stderr"] },
+        {
+          parent: this,
+          // `pulumi up --replace` too must remove before it sets.
+          deleteBeforeReplace: true,
+          // One after the other: Pi-hole copies its configuration, changes the copy and puts it back, so that of two writes
+          // at once one can be lost (`api_config_put_delete`, pi-hole/FTL src/api/config.c).
+          dependsOn: previous,
+          additionalSecretOutputs: ["stdout", "stderr"],
+        },
       );
+      previous = [set];
     }
     this.registerOutputs({});
   }

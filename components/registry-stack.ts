@@ -27,6 +27,8 @@ export interface RegistryStackArgs {
    * without it, and the next `up` must take the volume back.
    */
   dataProvider: k8s.Provider;
+  /** Size of the volume where one was kept from an earlier deployment. Defaults to the setting. */
+  claimSize?: string | undefined;
 }
 
 /** A user's name and password. */
@@ -73,15 +75,10 @@ export class RegistryStack extends pulumi.ComponentResource {
     const config = this.secret(OBJECTS.config, { "config.yml": this.distributionConfig() });
     const users = this.secret(OBJECTS.users, { htpasswd: this.htpasswd([this.writer, ...pullers]) });
     const certificate = this.certificateSecret();
-    const rolls = [
-      files.data,
-      config.stringData,
-      users.stringData,
-      ...(this.gateTls && certificate ? [certificate.stringData] : []),
-    ];
-    const deployment = this.deployment(rolls, [claim, ...policies]);
+    const read = [files, config, users, ...(this.gateTls && certificate ? [certificate] : [])];
+    const deployment = this.deployment(read, [claim, ...policies]);
     this.service(deployment);
-    this.ingresses(certificate);
+    this.ingresses(certificate?.resource);
     this.pullAccess();
     if (args.registry.localRegistryHosting) this.announcement();
 
@@ -116,11 +113,14 @@ export class RegistryStack extends pulumi.ComponentResource {
    * that fails. The quota is what counts, and follows the setting.
    */
   private makeClaim(): k8s.core.v1.PersistentVolumeClaim {
-    const { storage, storageClass } = this.args.registry;
+    const { storageClass } = this.args.registry;
+    const storage = this.args.claimSize ?? this.args.registry.storage;
     return new k8s.core.v1.PersistentVolumeClaim(
       OBJECTS.claim,
       {
-        metadata: { name: OBJECTS.claim, ...this.metadata },
+        // Taken back after a destroy, the claim is bound already; the provider (4.32) waits five minutes for it to be
+        // pending, as a new one of a storage class that waits for its first pod would be, and fails.
+        metadata: { name: OBJECTS.claim, ...this.metadata, annotations: { "pulumi.com/skipAwait": "true" } },
         spec: { accessModes: ["ReadWriteOnce"], storageClassName: storageClass, resources: { requests: { storage } } },
       },
       { ...this.kept, ignoreChanges: ["spec"] },
@@ -146,7 +146,7 @@ export class RegistryStack extends pulumi.ComponentResource {
     return secret.apply((httpSecret) => renderDistribution(POD_LAYOUT, { httpSecret }));
   }
 
-  private filesMap(): k8s.core.v1.ConfigMap {
+  private filesMap(): Content {
     const { access, tls, registry } = this.args;
     const options: GateOptions = {
       writer: registry.user,
@@ -156,19 +156,21 @@ export class RegistryStack extends pulumi.ComponentResource {
       hsts: tls.mode === "cluster-issuer" && tls.acme,
     };
     const data = renderPublicFiles(POD_LAYOUT, options);
-    return new k8s.core.v1.ConfigMap(
-      OBJECTS.files,
-      { metadata: { name: OBJECTS.files, ...this.metadata }, data },
-      this.child,
-    );
+    const metadata = { name: OBJECTS.files, ...this.metadata };
+    return { resource: new k8s.core.v1.ConfigMap(OBJECTS.files, { metadata, data }, this.child), content: data };
   }
 
-  private secret(name: string, stringData: Record<string, pulumi.Output<string>>, type = "Opaque"): k8s.core.v1.Secret {
-    return new k8s.core.v1.Secret(name, { metadata: { name, ...this.metadata }, type, stringData }, this.child);
+  private secret(
+    name: string,
+    stringData: Record<string, pulumi.Output<string>>,
+    type = "Opaque",
+  ): Content<k8s.core.v1.Secret> {
+    const metadata = { name, ...this.metadata };
+    return { resource: new k8s.core.v1.Secret(name, { metadata, type, stringData }, this.child), content: stringData };
   }
 
   /** cert-manager makes the Secret itself; without TLS there is none. */
-  private certificateSecret(): k8s.core.v1.Secret | undefined {
+  private certificateSecret(): Content<k8s.core.v1.Secret> | undefined {
     const { ca, registry } = this.args;
     if (!ca) return undefined;
     const issued: IssuedCertificate = ca.issue("registry", registry.certificateNames, this.child);
@@ -192,7 +194,7 @@ export class RegistryStack extends pulumi.ComponentResource {
     );
   }
 
-  private deployment(rolls: pulumi.Output<unknown>[], dependsOn: pulumi.Resource[]): k8s.apps.v1.Deployment {
+  private deployment(read: Content[], dependsOn: pulumi.Resource[]): k8s.apps.v1.Deployment {
     const name = OBJECTS.deployment;
     return new k8s.apps.v1.Deployment(
       name,
@@ -205,12 +207,12 @@ export class RegistryStack extends pulumi.ComponentResource {
           selector: { matchLabels: selectorOf("registry") },
           template: {
             // Fixed names do not roll pods; the checksum does.
-            metadata: { labels: this.labels, annotations: { "homecloud/checksum": checksum(rolls) } },
+            metadata: { labels: this.labels, annotations: { "homecloud/checksum": checksum(read) } },
             spec: registryPod({ settings: this.args.registry, tls: this.gateTls }),
           },
         },
       },
-      { ...this.child, dependsOn },
+      { ...this.child, dependsOn: [...dependsOn, ...read.map(({ resource }) => resource)] },
     );
   }
 
@@ -300,8 +302,17 @@ export class RegistryStack extends pulumi.ComponentResource {
   }
 }
 
-/** A digest of everything that the pod reads at its start. It gives nothing away, so it need not be secret. */
-function checksum(contents: pulumi.Output<unknown>[]): pulumi.Output<string> {
-  const digest = pulumi.all(contents).apply((all) => createHash("sha256").update(JSON.stringify(all)).digest("hex"));
-  return pulumi.unsecret(digest);
+/** An object that the pod reads at its start, and what is in it. */
+interface Content<Resource extends pulumi.Resource = pulumi.Resource> {
+  resource: Resource;
+  content: Record<string, pulumi.Input<string>>;
+}
+
+/**
+ * A digest of everything that the pod reads. Of what was asked for, not of the objects' outputs, which a preview does not
+ * know. It gives nothing away, so it need not be secret.
+ */
+function checksum(read: Content[]): pulumi.Output<string> {
+  const contents = pulumi.all(read.map(({ content }) => pulumi.output(content)));
+  return pulumi.unsecret(contents.apply((all) => createHash("sha256").update(JSON.stringify(all)).digest("hex")));
 }

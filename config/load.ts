@@ -137,8 +137,17 @@ function modes(path: string[]): string {
 /** The keys that do exist where the unknown one stands, the likely one first. */
 function nearest(key: string, path: string[], input: unknown): string {
   const known = Object.keys(schemaAt(path, input)?.properties ?? {});
-  const likely = known.find((name) => name.toLowerCase().startsWith(key.toLowerCase().slice(0, 4)));
-  return likely ? `Did you mean ${[...path, likely].join(".")}?` : `There are: ${known.join(", ")}`;
+  const likely = known.toSorted((a, b) => commonStart(b, key) - commonStart(a, key))[0] ?? "";
+  const isLikely = commonStart(likely, key) >= Math.min(4, key.length);
+  return isLikely ? `Did you mean ${[...path, likely].join(".")}?` : `There are: ${known.join(", ")}`;
+}
+
+/** How many letters two names have in common at their start, case aside. */
+function commonStart(one: string, other: string): number {
+  const [a, b] = [one.toLowerCase(), other.toLowerCase()];
+  let length = 0;
+  while (length < a.length && a[length] === b[length]) length++;
+  return length;
 }
 
 function toSettings(config: Config): Settings {

@@ -222,7 +222,9 @@ export const configSchema = z.strictObject({
     .strictObject({
       url: z
         .url({ protocol: /^https?$/, error: "an address such as http://192.168.1.2" })
-        .describe("Pi-hole 6's address, for example http://192.168.1.2: its local DNS records are set. Without it they are an output only."),
+        .describe(
+          "Pi-hole 6's address, for example http://192.168.1.2: its local DNS records are set. Without it they are an output only.",
+        ),
     })
     .optional()
     .describe("Pi-hole whose local DNS records the program sets. Without it they are an output only."),

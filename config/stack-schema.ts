@@ -70,23 +70,24 @@ export function settingsTable(): string {
 function rows(path: string[], part: SchemaPart): Row[] {
   return Object.entries(part.properties ?? {}).flatMap(([name, child]) => {
     const at = [...path, name];
-    if (child.oneOf) return [modeRow(at, child), ...child.oneOf.flatMap((option) => optionRows(at, option))];
+    if (child.oneOf)
+      return [modeRow(at, child, child.oneOf), ...child.oneOf.flatMap((option) => optionRows(at, option))];
     const isDescribedInside = Object.values(child.properties ?? {}).some(({ description }) => description);
     // What must stand in an optional group need not be set: the group may be left out.
     const group = "default" in child ? child : { ...child, required: [] };
-    return isDescribedInside ? rows(at, group) : [row(at, child, part.required?.includes(name) ?? false)];
+    return isDescribedInside ? rows(at, group) : [row(at, child, part.required?.includes(name) === true)];
   });
 }
 
 function row(path: string[], part: SchemaPart, isRequired: boolean): Row {
   const value = path[0] === "registry" ? defaultAt(path) : part.default;
   const shown = value === undefined ? (isRequired ? "must be set" : "") : code(value);
-  return { key: path.join("."), default: shown, what: part.description ?? "" };
+  return { key: path.join("."), default: shown, what: String(part.description) };
 }
 
 /** The row of a union's `mode`. */
-function modeRow(path: string[], union: SchemaPart): Row {
-  const modes = (union.oneOf ?? []).map((option) => code(option.properties?.mode?.const)).join(", ");
+function modeRow(path: string[], union: SchemaPart, options: SchemaPart[]): Row {
+  const modes = options.map((option) => code(option.properties?.mode?.const)).join(", ");
   const { mode } = union.default as { mode: string };
   return { key: `${path.join(".")}.mode`, default: code(mode), what: `${union.description} One of ${modes}.` };
 }
@@ -102,9 +103,7 @@ function optionRows(path: string[], option: SchemaPart): Row[] {
 
 /** The default that the schema fills in, with everything below it. */
 function defaultAt(path: string[]): unknown {
-  let value: unknown = configSchema.parse({});
-  for (const step of path) value = (value as Record<string, unknown> | undefined)?.[step];
-  return value;
+  return path.reduce((value, step) => (value as Record<string, unknown>)[step], configSchema.parse({}) as unknown);
 }
 
 /** A value as YAML on one line, as code. */

@@ -5,7 +5,7 @@ import { writeKubeconfigs } from "./cluster/kubeconfig.ts";
 import { ensurePki } from "./cluster/pki.ts";
 import { addonsReady, apiServerReady, containerdReady, nodeReady, podsAreTrue } from "./cluster/readiness.ts";
 import { describeServices, SERVICE_NAMES, type ServiceName } from "./cluster/services.ts";
-import { recordSysctls, restoreSysctls } from "./cluster/sysctls.ts";
+import { recordSysctls, restoreKubeletSysctls, restoreSysctls } from "./cluster/sysctls.ts";
 import {
   endContainers,
   removeCgroups,
@@ -95,6 +95,7 @@ function startTasks(): ListrTask[] {
       await applyAddons();
       await addonsReady();
       await podsAreTrue();
+      await restoreKubeletSysctls();
     }),
   ];
 }

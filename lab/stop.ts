@@ -9,7 +9,9 @@ npm stop -- --delete --cache    removes what was downloaded and built as well`;
 await runCommand(async () => {
   const { delete: deleteState, cache: deleteCache } = options();
   await stopLab({ deleteState, deleteCache });
-  console.log(deleteState ? "The lab and its data are gone." : "The lab has ended; npm start brings it back with its data.");
+  console.log(
+    deleteState ? "The lab and its data are gone." : "The lab has ended; npm start brings it back with its data.",
+  );
 });
 
 function options(): { delete: boolean; cache: boolean } {

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import type { ClusterFacts } from "../cluster/check.ts";
 import type { Settings } from "../config/settings.ts";
 import { deploy } from "../program.ts";
 import type { GeneratedValues } from "./generated-values.ts";
@@ -20,6 +21,15 @@ export interface Rendered {
   outputs: Record<string, unknown>;
 }
 
+export interface RenderOptions {
+  project: string;
+  stack: string;
+  /** Whether the manifests hold secrets in the clear. */
+  secrets: boolean;
+  /** What the cluster holds already. Defaults to nothing. */
+  found?: ClusterFacts;
+}
+
 /** Stands where a secret was left out. */
 export const LEFT_OUT = "<secret: left out>";
 
@@ -27,11 +37,11 @@ export const LEFT_OUT = "<secret: left out>";
 export async function render(
   settings: Settings,
   generated: GeneratedValues,
-  options: { project: string; stack: string; secrets: boolean },
+  options: RenderOptions,
 ): Promise<Rendered> {
   const engine = new MockEngine(generated);
   await pulumi.runtime.setMocks(engine, options.project, options.stack);
-  const outputs = await settled({ ...deploy(settings) });
+  const outputs = await settled({ ...deploy(settings, options.found) });
   await pulumi.runtime.disconnect(); // every resource is registered once this returns
   const manifests = engine.registered
     .filter(({ type }) => type.startsWith("kubernetes:") && !type.startsWith("kubernetes:yaml"))

@@ -7,6 +7,9 @@ interface Secured {
   secure: string;
 }
 
+/** Cannot be generated, and is no part of what is rendered: any value lets the program go on. */
+const NOT_RENDERED = "piholePassword";
+
 /** Reads `Pulumi.STACK.yaml` the way the engine does, but for secrets. Throws where there is no such stack. */
 export async function readStackFile(project: string, stack: string): Promise<RawConfig & { undecrypted: string[] }> {
   const path = `Pulumi.${stack}.yaml`;
@@ -19,7 +22,9 @@ export async function readStackFile(project: string, stack: string): Promise<Raw
   const values = Object.fromEntries(
     entries.filter(([, value]) => !isSecured(value)).map(([key, value]) => [key, asText(value)]),
   );
-  return { project, stack, values, secretKeys: [], undecrypted };
+  const standIn = `${project}:${NOT_RENDERED}`;
+  if (undecrypted.includes(standIn)) values[standIn] = "encrypted";
+  return { project, stack, values, secretKeys: undecrypted, undecrypted };
 }
 
 function isSecured(value: unknown): value is Secured {

@@ -21,6 +21,8 @@ flag() { # FILE 0|1
 
 gib() { awk -v b="$1" 'BEGIN { if (b >= 1073741824) printf "%.1f GiB", b / 1073741824; else printf "%.1f MiB", b / 1048576 }'; }
 
+start_health() { watch_health & health=$!; }
+
 start_relay() { nginx -e stderr -p "$TMP/" -c "$WRITES_CONF" & relay=$!; }
 
 # nginx ends its workers, and with them every write under way, at once on TERM.
@@ -83,16 +85,20 @@ tally() { # NAME : events so far; the file is emptied before it fills the memory
   echo $(($(cat "$TMP/$1.base" 2>/dev/null || echo 0) + size))
 }
 
-check_health() {
-  registry=fail login=fail volume=pass
-  if timeout 2 wget -q -O /dev/null "$REGISTRY_HEALTH_URL" 2>/dev/null; then registry=pass; fi
-  # A user that does not exist: 401 shows that the file of users was read.
-  if timeout 2 wget -O /dev/null --header "Authorization: Basic bm9ib2R5Og==" "$LOGIN_CHECK_URL" 2>&1 | grep -q ' 401 '; then login=pass; fi
-  [ -n "$used" ] && [ "$used" -gt 0 ] || volume=fail
-  status=pass
-  case $registry$login$volume in *fail*) status=fail ;; esac
-  put health.json "{\"status\":\"$status\",\"checks\":{\"registry\":\"$registry\",\"volume\":\"$volume\",\"login\":\"$login\"},\"full\":$full,\"maintenance\":$maintenance}"
-  if [ $status = pass ]; then flag healthy 1; else flag healthy 0; fi
+# A loop of its own: a busy login check answers late, and the measurements must not wait for it.
+watch_health() {
+  while :; do
+    registry=fail login=fail volume=fail
+    if timeout 5 wget -q -O /dev/null "$REGISTRY_HEALTH_URL" 2>/dev/null; then registry=pass; fi
+    # A user that does not exist: 401 shows that the file of users was read, and nothing is hashed.
+    if timeout 10 wget -O /dev/null --header "Authorization: Basic bm9ib2R5Og==" "$LOGIN_CHECK_URL" 2>&1 | grep -q ' 401 '; then login=pass; fi
+    if [ -n "$(find "$STATE/metrics.txt" -mmin -1 2>/dev/null)" ]; then volume=pass; fi
+    status=pass
+    case $registry$login$volume in *fail*) status=fail ;; esac
+    put health.json "{\"status\":\"$status\",\"checks\":{\"registry\":\"$registry\",\"volume\":\"$volume\",\"login\":\"$login\"}}"
+    if [ $status = pass ]; then flag healthy 1; else flag healthy 0; fi
+    sleep 1
+  done
 }
 
 publish() {
@@ -130,16 +136,19 @@ homecloud_gate_requests_total{class=\"5xx\"} $(tally requests.5xx)
 homecloud_gate_failed_logins_total $(tally logins.failed)"
 }
 
-stop() { kill -QUIT "$relay" 2>/dev/null; wait "$relay" 2>/dev/null; exit 0; }
+stop() { kill "$health" 2>/dev/null; kill -QUIT "$relay" 2>/dev/null; wait "$relay" 2>/dev/null; exit 0; }
 
 mkdir -p "$STATE" "$LOCKS"
 : >>"$LOCKS/collect"
 rm -f "$STATE/healthy"
-trap stop TERM INT
+# QUIT is what the nginx image asks to be stopped with; as process 1 the shell would ignore it for the whole grace period.
+trap stop TERM INT QUIT
 start_relay
+start_health
 last_used=
 while :; do
   kill -0 "$relay" 2>/dev/null || start_relay
+  kill -0 "$health" 2>/dev/null || start_health
   watch_collector
   measure
   last_used=${last_used:-$used}
@@ -147,7 +156,6 @@ while :; do
   tell
   count_writers
   if [ "$over" = 1 ] && [ "${writers:-0}" -gt 0 ]; then cut_writes; fi
-  check_health
   publish
   sleep "$INTERVAL" &
   wait $!

@@ -37,8 +37,9 @@ export function registryPod(options: PodOptions): PodSpec {
     enableServiceLinks: false,
     // Uploads that are under way get this long to end.
     terminationGracePeriodSeconds: 30,
-    nodeSelector: settings.nodeSelector,
-    tolerations: settings.tolerations,
+    // Left out where empty: the API server drops empty ones, and every preview would show them as a change.
+    ...(Object.keys(settings.nodeSelector).length > 0 ? { nodeSelector: settings.nodeSelector } : {}),
+    ...(settings.tolerations.length > 0 ? { tolerations: settings.tolerations } : {}),
     securityContext: {
       runAsNonRoot: true,
       runAsUser: USER,
@@ -122,7 +123,7 @@ function gateContainer({ settings, tls }: PodOptions): Container {
 }
 
 function loginContainer(settings: RegistrySettings): Container {
-  const check = `wget -O /dev/null http://${LAYOUT.loopback}:${LAYOUT.loginPort}/check 2>&1 | grep -q ' 401 '`;
+  const check = `wget -O /dev/null http://${LAYOUT.loopback}:${LAYOUT.loginPort}/ 2>&1 | grep -q ' 401 '`;
   return {
     ...nginx("login", settings),
     // Wrong logins may keep it busy for seconds; only one that answers nothing at all is ended.
@@ -135,14 +136,13 @@ function loginContainer(settings: RegistrySettings): Container {
     volumeMounts: [
       { name: "files", mountPath: LAYOUT.config, readOnly: true },
       { name: "users", mountPath: LAYOUT.users, readOnly: true },
-      { name: "counters", mountPath: LAYOUT.counters },
       { name: "login-tmp", mountPath: LAYOUT.tmp },
     ],
   };
 }
 
 function quotaContainer(settings: RegistrySettings): Container {
-  const alive = `test -n "$(find ${LAYOUT.state}/${STATE_FILES.health} -mmin -1)"`;
+  const alive = `test -n "$(find ${LAYOUT.state}/${STATE_FILES.metrics} -mmin -1)"`;
   const { limitBytes, reserveBytes, keepFreeBytes, namespace } = settings;
   const quota = {
     limitBytes,

@@ -8,38 +8,28 @@ import { netfilterCleanup } from "./netfilter-cleanup.ts";
 import { setSysctl } from "./sysctls.ts";
 
 const COMMENT = "homecloud-lab";
-const comment = ["-m", "comment", "--comment", COMMENT];
 
 /** Rules beside kube-proxy's: pods reach the API server and the world, whatever policy ufw or Docker have set. */
 const RULES = [
-  ["filter", "INPUT", "-i", BRIDGE, "-p", "tcp", "--dport", String(PORTS.apiServer), ...comment, "-j", "ACCEPT"],
-  ["filter", "FORWARD", "-i", BRIDGE, ...comment, "-j", "ACCEPT"],
-  [
-    "filter",
-    "FORWARD",
-    "-o",
-    BRIDGE,
-    "-m",
-    "conntrack",
-    "--ctstate",
-    "RELATED,ESTABLISHED",
-    ...comment,
-    "-j",
-    "ACCEPT",
-  ],
-  ["nat", "POSTROUTING", "-s", POD_CIDR, "!", "-o", BRIDGE, ...comment, "-j", "MASQUERADE"],
-] as const;
+  `filter INPUT -i ${BRIDGE} -p tcp --dport ${PORTS.apiServer} -j ACCEPT`,
+  `filter FORWARD -i ${BRIDGE} -j ACCEPT`,
+  `filter FORWARD -o ${BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
+  `nat POSTROUTING -s ${POD_CIDR} ! -o ${BRIDGE} -j MASQUERADE`,
+];
 
 /** Makes iptables, the bridge with the node's address, and the pods' way out. */
 export async function ensureHostNetwork(tools: Tools): Promise<void> {
   await chooseIptables();
   await ensureBridge();
   await setSysctl("net/ipv4/ip_forward", "1");
-  for (const [table, chain, ...rule] of RULES) {
-    const run = (action: string, reject: boolean) =>
-      execa(tools.bin("iptables"), ["-w", "-t", table, action, chain, ...rule], { reject });
-    if ((await run("-C", false)).failed) await run("-I", true);
-  }
+  for (const rule of RULES) await ensureRule(tools.bin("iptables"), rule);
+}
+
+async function ensureRule(iptables: string, rule: string): Promise<void> {
+  const [table = "", chain = "", ...matches] = rule.split(" ");
+  const run = (action: string, reject: boolean) =>
+    execa(iptables, ["-w", "-t", table, action, chain, ...matches, "-m", "comment", "--comment", COMMENT], { reject });
+  if ((await run("-C", false)).failed) await run("-I", true);
 }
 
 async function ensureBridge(): Promise<void> {
@@ -77,20 +67,9 @@ async function chooseIptables(): Promise<void> {
 /** Tried in a network namespace of its own, with what kube-proxy's rules are made of. */
 async function nftWorks(env: Record<string, string>, libraries: string): Promise<boolean> {
   const program = await unpackedProgram("xtables-nft-multi");
-  const rule = [
-    "-t",
-    "nat",
-    "-A",
-    "POSTROUTING",
-    ...comment,
-    "-m",
-    "statistic",
-    "--mode",
-    "random",
-    "--probability",
-    "0.5",
-  ];
-  const { failed } = await execa("unshare", ["--net", program, "iptables", ...rule, "-j", "MASQUERADE"], {
+  const rule =
+    "-t nat -A POSTROUTING -m comment --comment x -m statistic --mode random --probability 0.5 -j MASQUERADE";
+  const { failed } = await execa("unshare", ["--net", program, "iptables", ...rule.split(" ")], {
     env: { ...env, LD_LIBRARY_PATH: libraries },
     reject: false,
   });

@@ -32,7 +32,8 @@ export async function deployLocalStack(lab: Lab): Promise<Deployment> {
   const note = inState("deployed-with");
   const before = (await readIfThere(note))?.trim();
   const pulumi = before === "render" ? undefined : await findPulumi();
-  if (before === "pulumi" && !pulumi) console.error("The stack was deployed with Pulumi, which is not on PATH now: its render is applied instead.");
+  if (before === "pulumi" && !pulumi)
+    console.error("The stack was deployed with Pulumi, which is not on PATH now: its render is applied instead.");
   const deployment: Deployment = pulumi
     ? { engine: "pulumi", outputs: await deployWithPulumi(lab, pulumi) }
     : { engine: "render", outputs: await deployRender(lab) };

@@ -20,7 +20,11 @@ export async function findPulumi(): Promise<string[] | undefined> {
   if ((await execa("pulumi", ["version"], { reject: false })).exitCode === 0) return ["pulumi"];
   console.error(`There is no pulumi on PATH; asking npm for ${NPX_PULUMI}`);
   const npx = ["npx", "--yes", NPX_PULUMI];
-  const { exitCode } = await execa("npx", [...npx.slice(1), "version"], { reject: false, timeout: 120_000, stdin: "ignore" });
+  const { exitCode } = await execa("npx", [...npx.slice(1), "version"], {
+    reject: false,
+    timeout: 120_000,
+    stdin: "ignore",
+  });
   if (exitCode === 0) return npx;
   console.error("The Pulumi CLI could not be downloaded: the program's render is applied instead.");
   return undefined;
@@ -71,7 +75,10 @@ type Run = (args: string[], options?: { show?: boolean; cwd?: string }) => Promi
  */
 async function ensureStack(run: Run): Promise<void> {
   const copy = home(`Pulumi.${STACK}.yaml`);
-  const isThere = await stat(copy).then(() => true, () => false);
+  const isThere = await stat(copy).then(
+    () => true,
+    () => false,
+  );
   await copyFile(join(root, "Pulumi.yaml"), home("Pulumi.yaml"));
   if (!isThere) await run(["stack", "init", STACK], { cwd: home() });
   const { encryptionsalt } = parse(await readFile(copy, "utf8")) as { encryptionsalt: string };

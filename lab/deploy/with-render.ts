@@ -1,5 +1,6 @@
 import { stringify } from "yaml";
-import { loadSettings } from "../../config/load.ts";
+import { checkCluster } from "../../cluster/check.ts";
+import { loadSettings, type RawConfig } from "../../config/load.ts";
 import { PROJECT } from "../../config/project.ts";
 import { GeneratedValues } from "../../render/generated-values.ts";
 import { type Manifest, render } from "../../render/render.ts";
@@ -9,13 +10,20 @@ import type { Lab } from "../lab.ts";
 import { inState } from "../paths.ts";
 import { type LocalOutputs, STACK } from "./deploy.ts";
 
-/** Applies what the program renders, server-side, and waits until it runs. Generated values are kept beside the state. */
-export async function deployRender(_: Lab): Promise<LocalOutputs> {
-  const settings = loadSettings(await readStackFile(PROJECT, STACK));
-  const generated = await GeneratedValues.open(inState("generated.json"));
-  const { manifests, outputs } = await render(settings, generated, { project: PROJECT, stack: STACK, secrets: true });
+/** Applies what the program renders and waits until it runs. Generated values are kept beside the lab's state. */
+export async function deployRender(lab: Lab): Promise<LocalOutputs> {
+  return applyStack(lab, await readStackFile(PROJECT, STACK), inState("generated.json"));
+}
+
+/** The same for any configuration, with its generated values in this file. */
+export async function applyStack(lab: Lab, raw: RawConfig, generatedPath: string): Promise<LocalOutputs> {
+  const loaded = loadSettings(raw);
+  const settings = { ...loaded, cluster: { kubeconfig: lab.kubeconfig, context: undefined } };
+  const generated = await GeneratedValues.open(generatedPath);
+  const found = await checkCluster(raw.stack, settings);
+  const options = { project: PROJECT, stack: raw.stack, secrets: true, found };
+  const { manifests, outputs } = await render(settings, generated, options);
   await generated.save();
-  console.error(`Applying ${manifests.length} objects`);
   await apply(manifests);
   for (const { kind, metadata } of manifests) {
     if (kind === "Deployment") await rolledOut(metadata.name, metadata.namespace ?? "default");
@@ -23,9 +31,9 @@ export async function deployRender(_: Lab): Promise<LocalOutputs> {
   return outputs as unknown as LocalOutputs;
 }
 
+/** What an older render made and this one does not is left where it is: a fresh lab is two commands away. */
 async function apply(manifests: Manifest[]): Promise<void> {
   const input = manifests.map((manifest) => stringify(manifest)).join("---\n");
-  // --prune would need a label of its own; what an older render made and this one does not is left to a fresh lab.
   await kubectl(["apply", "--server-side", "--force-conflicts", "--field-manager=homecloud", "-f", "-"], { input });
 }
 

@@ -42,7 +42,7 @@ export async function recipes(): Promise<Recipe[]> {
     },
     goImage(LAB_IMAGES.coredns, "coredns", { Entrypoint: ["/bin/coredns"] }),
     goImage(LAB_IMAGES.localPath, "local-path-provisioner", { Entrypoint: ["/bin/local-path-provisioner"] }),
-    withFlock(
+    await withFlock(
       goImage(DEFAULT_IMAGES.registry, "registry", {
         Entrypoint: ["/bin/registry"],
         Cmd: ["serve", "/etc/distribution/config.yml"],
@@ -50,7 +50,7 @@ export async function recipes(): Promise<Recipe[]> {
     ),
     {
       ref: DEFAULT_IMAGES.nginx,
-      sources: [busybox, await unpackedProgram("nginx")],
+      sources: [busybox, await unpackedProgram("flock"), await unpackedProgram("nginx")],
       make: async () => ({
         ref: DEFAULT_IMAGES.nginx,
         config: {
@@ -67,12 +67,12 @@ export async function recipes(): Promise<Recipe[]> {
   ];
 }
 
-function withFlock(recipe: Recipe): Recipe {
+async function withFlock(recipe: Recipe): Promise<Recipe> {
   const make = async () => {
     const image = await recipe.make();
     return { ...image, files: [...image.files, ...(await flockFiles())] };
   };
-  return { ...recipe, make };
+  return { ...recipe, sources: [...recipe.sources, await unpackedProgram("flock")], make };
 }
 
 /** busybox under all its names. */

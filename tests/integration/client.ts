@@ -10,7 +10,8 @@ export const basic = ({ name, password }: Credentials): { authorization: string 
   authorization: `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}`,
 });
 
-export const sha256 = (content: Uint8Array | string): string => `sha256:${createHash("sha256").update(content).digest("hex")}`;
+export const sha256 = (content: Uint8Array | string): string =>
+  `sha256:${createHash("sha256").update(content).digest("hex")}`;
 
 /** The registry's error answer: `{"errors": [{code, message}]}`. */
 export interface RegistryError {
@@ -50,7 +51,11 @@ export class RegistryClient {
   async pushBlob(repository: string, content: Uint8Array): Promise<string> {
     const { answer, location } = await this.beginUpload(repository);
     await expectStatus(answer, 202);
-    const patch = await this.request(location, { method: "PATCH", body: new Uint8Array(content), headers: { "content-type": "application/octet-stream" } });
+    const patch = await this.request(location, {
+      method: "PATCH",
+      body: new Uint8Array(content),
+      headers: { "content-type": "application/octet-stream" },
+    });
     await expectStatus(patch, 202);
     const end = new URL(patch.headers.get("location") ?? "", this.url);
     end.searchParams.set("digest", sha256(content));
@@ -61,31 +66,50 @@ export class RegistryClient {
   /** Pushes an image of one random layer. Returns its manifest's digest. */
   async pushImage(repository: string, tag: string, layerBytes = 1024): Promise<string> {
     const layer = randomBytes(layerBytes);
-    const config = Buffer.from(JSON.stringify({ architecture: "amd64", os: "linux", rootfs: { type: "layers", diff_ids: [sha256(layer)] } }));
+    const config = Buffer.from(
+      JSON.stringify({ architecture: "amd64", os: "linux", rootfs: { type: "layers", diff_ids: [sha256(layer)] } }),
+    );
     const manifest = JSON.stringify({
       schemaVersion: 2,
       mediaType: OCI_MANIFEST,
-      config: { mediaType: "application/vnd.oci.image.config.v1+json", digest: await this.pushBlob(repository, config), size: config.length },
-      layers: [{ mediaType: "application/vnd.oci.image.layer.v1.tar", digest: await this.pushBlob(repository, layer), size: layer.length }],
+      config: {
+        mediaType: "application/vnd.oci.image.config.v1+json",
+        digest: await this.pushBlob(repository, config),
+        size: config.length,
+      },
+      layers: [
+        {
+          mediaType: "application/vnd.oci.image.layer.v1.tar",
+          digest: await this.pushBlob(repository, layer),
+          size: layer.length,
+        },
+      ],
     });
     await expectStatus(await this.putManifest(repository, tag, manifest), 201);
     return sha256(manifest);
   }
 
   putManifest(repository: string, reference: string, manifest: string): Promise<Response> {
-    return this.request(`/v2/${repository}/manifests/${reference}`, { method: "PUT", body: manifest, headers: { "content-type": OCI_MANIFEST } });
+    return this.request(`/v2/${repository}/manifests/${reference}`, {
+      method: "PUT",
+      body: manifest,
+      headers: { "content-type": OCI_MANIFEST },
+    });
   }
 
   /** Pulls an image whole and checks every digest. Returns its manifest's. */
   async pullImage(repository: string, reference: string): Promise<string> {
-    const answer = await this.request(`/v2/${repository}/manifests/${reference}`, { headers: { accept: OCI_MANIFEST } });
+    const answer = await this.request(`/v2/${repository}/manifests/${reference}`, {
+      headers: { accept: OCI_MANIFEST },
+    });
     await expectStatus(answer, 200);
     const text = await answer.text();
     const manifest = JSON.parse(text) as { config: { digest: string }; layers: { digest: string }[] };
     for (const { digest } of [manifest.config, ...manifest.layers]) {
       const blob = await this.request(`/v2/${repository}/blobs/${digest}`);
       await expectStatus(blob, 200);
-      if (sha256(new Uint8Array(await blob.arrayBuffer())) !== digest) throw new Error(`${repository}: blob ${digest} came back different`);
+      if (sha256(new Uint8Array(await blob.arrayBuffer())) !== digest)
+        throw new Error(`${repository}: blob ${digest} came back different`);
     }
     return sha256(text);
   }

@@ -98,12 +98,16 @@ describe("under load", () => {
     const answers = await flood;
 
     const at = (times: number[], share: number) => times[Math.floor(times.length * share)] ?? 0;
-    console.log(`pull: median ${at(calm, 0.5).toFixed(1)} ms calm, ${at(under, 0.5).toFixed(1)} ms under 30 wrong logins a second; 95 %: ${at(calm, 0.95).toFixed(1)}, ${at(under, 0.95).toFixed(1)}`);
+    console.log(
+      `pull: median ${at(calm, 0.5).toFixed(1)} ms calm, ${at(under, 0.5).toFixed(1)} ms under 30 wrong logins a second; 95 %: ${at(calm, 0.95).toFixed(1)}, ${at(under, 0.95).toFixed(1)}`,
+    );
     // A quarter of a millisecond decides nothing on a busy machine: twice, or 10 ms more where twice is less than that.
     expect(at(under, 0.5)).toBeLessThan(Math.max(2 * at(calm, 0.5), at(calm, 0.5) + 10));
     expect(at(under, 0.95)).toBeLessThan(Math.max(2 * at(calm, 0.95), at(calm, 0.95) + 25));
     expect(answers.every((status) => status === 401 || status === 429)).toBe(true);
-    expect(answers.filter((status) => status === 429).length, "most are refused without a hash").toBeGreaterThan(answers.length / 2);
+    expect(answers.filter((status) => status === 429).length, "most are refused without a hash").toBeGreaterThan(
+      answers.length / 2,
+    );
   });
 
   test("a wrong login is refused with a reason once there were too many", async () => {
@@ -142,10 +146,14 @@ test("nothing that the pod logs holds a password or an Authorization header", as
 async function wrongLogins(rate: number, milliseconds: number): Promise<number[]> {
   const pending: Promise<number>[] = [];
   for (let sent = 0; sent < (rate * milliseconds) / 1000; sent++) {
-    pending.push(as({ name: WRITER.name, password: `wrong-${sent}` }).request("/v2/").then(async (answer) => {
-      await answer.arrayBuffer();
-      return answer.status;
-    }));
+    pending.push(
+      as({ name: WRITER.name, password: `wrong-${sent}` })
+        .request("/v2/")
+        .then(async (answer) => {
+          await answer.arrayBuffer();
+          return answer.status;
+        }),
+    );
     await sleep(1000 / rate);
   }
   return Promise.all(pending);

@@ -76,10 +76,16 @@ test("--dry-run names what would go and removes nothing", async () => {
 });
 
 test("health names its checks, and is no longer well when the registry is gone", async () => {
-  expect(await (await fetch(`${pod.url}/healthz`)).json()).toMatchObject({ status: "pass", checks: { registry: "pass", volume: "pass", login: "pass" } });
+  expect(await (await fetch(`${pod.url}/healthz`)).json()).toMatchObject({
+    status: "pass",
+    checks: { registry: "pass", volume: "pass", login: "pass" },
+  });
   await pod.kill("registry");
   expect(await until(async () => (await fetch(`${pod.url}/healthz`)).status === 503, 8)).toBe(true);
-  expect(await (await fetch(`${pod.url}/healthz`)).json()).toMatchObject({ status: "fail", checks: { registry: "fail", login: "pass" } });
+  expect(await (await fetch(`${pod.url}/healthz`)).json()).toMatchObject({
+    status: "fail",
+    checks: { registry: "fail", login: "pass" },
+  });
 
   const answer = await client.request("/v2/kept/manifests/1");
   expect(answer.status).toBe(503);

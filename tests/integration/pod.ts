@@ -118,7 +118,10 @@ export class Pod {
 
   /** Holds the collector's lock, as a collection does while it runs. */
   holdCollectorLock(): { release(): void; kill(): void } {
-    const child = spawn(this.tools.flock, [`${this.layout.locks}/collect`, "sleep", "60"], { stdio: "ignore", detached: true });
+    const child = spawn(this.tools.flock, [`${this.layout.locks}/collect`, "sleep", "60"], {
+      stdio: "ignore",
+      detached: true,
+    });
     const end = (signal: NodeJS.Signals) => {
       if (child.pid) process.kill(-child.pid, signal);
     };
@@ -136,7 +139,9 @@ export class Pod {
   /** Everything that the processes have logged. */
   async logs(): Promise<string> {
     const names = ["registry", "login", "quota", "gate", "access"];
-    return (await Promise.all(names.map((name) => readFile(`${this.root}/${name}.log`, "utf8").catch(() => "")))).join("\n");
+    return (await Promise.all(names.map((name) => readFile(`${this.root}/${name}.log`, "utf8").catch(() => "")))).join(
+      "\n",
+    );
   }
 
   /** Used bytes of the volume. */
@@ -153,7 +158,7 @@ export class Pod {
       trustedProxies: options.trustedProxies ?? [],
       httpSecret: "only-for-tests",
     });
-    for (const folder of [layout.state, layout.counters, layout.locks])
+    for (const folder of [layout.state, layout.counters, layout.locks, layout.tmp])
       await rm(folder, { recursive: true, force: true });
     for (const folder of [
       layout.volume,

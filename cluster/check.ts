@@ -1,0 +1,133 @@
+import {
+  ApiException,
+  CoreV1Api,
+  CustomObjectsApi,
+  KubeConfig,
+  StorageV1Api,
+  VersionApi,
+} from "@kubernetes/client-node";
+import { LONG_UPLOADS_VALUES } from "../components/registry/ingress.ts";
+import { OBJECTS } from "../components/registry/pod.ts";
+import { ConfigError } from "../config/load.ts";
+import type { Settings } from "../config/settings.ts";
+
+/** What the cluster holds already that the program must know. */
+export interface ClusterFacts {
+  /** Size of the registry's volume where an earlier deployment has left it. */
+  claimSize?: string | undefined;
+}
+
+/** How long the API server may take to answer, in milliseconds. */
+const PATIENCE = 10_000;
+
+/**
+ * Looks whether the cluster is there and has what the settings name, before the first resource is registered: Pulumi's
+ * provider says the same only in the middle of an update, and less plainly. Throws a ConfigError that names every problem.
+ */
+export async function checkCluster(stack: string, settings: Settings): Promise<ClusterFacts> {
+  const config = loadKubeconfig(stack, settings);
+  const server = config.getCurrentCluster()?.server;
+  await within(config.makeApiClient(VersionApi).getCode()).catch((error: unknown) => {
+    throw new ConfigError(stack, [
+      `kubeconfig: the cluster at ${server} does not answer (${reason(error)}). Is it running, and is this its context: ${config.getCurrentContext()}?`,
+    ]);
+  });
+  const problems = await Promise.all([
+    storageClass(config, settings),
+    pullNamespaces(config, settings),
+    longUploads(config, settings),
+  ]);
+  if (problems.flat().length > 0) throw new ConfigError(stack, problems.flat());
+  return { claimSize: await keptClaimSize(config, settings) };
+}
+
+/** The size that a kept claim has: asking for another would be refused, as a claim of local-path cannot change. */
+async function keptClaimSize(config: KubeConfig, { registry }: Settings): Promise<string | undefined> {
+  const { items } = await config
+    .makeApiClient(CoreV1Api)
+    .listNamespacedPersistentVolumeClaim({ namespace: registry.namespace });
+  const claim = items.find(({ metadata }) => metadata?.name === OBJECTS.claim);
+  return claim?.spec?.resources?.requests?.storage;
+}
+
+function loadKubeconfig(stack: string, { cluster }: Settings): KubeConfig {
+  const config = new KubeConfig();
+  const path = cluster.kubeconfig ?? process.env.KUBECONFIG ?? "~/.kube/config";
+  try {
+    if (cluster.kubeconfig) config.loadFromFile(cluster.kubeconfig);
+    else config.loadFromDefault();
+  } catch (error) {
+    throw new ConfigError(stack, [
+      `kubeconfig: ${path} cannot be read (${reason(error)}). Set it with: pulumi config set kubeconfig PATH`,
+    ]);
+  }
+  const contexts = config.getContexts().map(({ name }) => name);
+  if (cluster.context && !contexts.includes(cluster.context)) {
+    throw new ConfigError(stack, [
+      `kubeContext: "${cluster.context}" is not in ${path}; allowed: ${contexts.join(", ") || "none is there"}`,
+    ]);
+  }
+  if (cluster.context) config.setCurrentContext(cluster.context);
+  // Without any kubeconfig the client falls back to localhost:8080, which nobody means.
+  if (!config.getCurrentCluster() || config.getCurrentContext() === "loaded-context") {
+    throw new ConfigError(stack, [
+      `kubeconfig: there is no cluster in ${path}. Set it with: pulumi config set kubeconfig PATH`,
+    ]);
+  }
+  return config;
+}
+
+async function storageClass(config: KubeConfig, { registry }: Settings): Promise<string[]> {
+  const { items } = await config.makeApiClient(StorageV1Api).listStorageClass();
+  const names = items.map(({ metadata }) => metadata?.name ?? "");
+  if (names.includes(registry.storageClass)) return [];
+  return [
+    `registry.storageClass: "${registry.storageClass}" is not in the cluster; allowed: ${names.join(", ") || "none is there"}`,
+  ];
+}
+
+async function pullNamespaces(config: KubeConfig, { registry }: Settings): Promise<string[]> {
+  if (registry.pullSecretNamespaces.length === 0) return [];
+  const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
+  const names = items.map(({ metadata }) => metadata?.name ?? "");
+  return registry.pullSecretNamespaces
+    .filter((name) => !names.includes(name))
+    .map((name) => `registry.pullSecretNamespaces: namespace "${name}" is not in the cluster; create it first`);
+}
+
+/** A HelmChartConfig `traefik` that is not ours holds other people's values in one string: theirs to change. */
+async function longUploads(config: KubeConfig, { access }: Settings): Promise<string[]> {
+  if (access.mode !== "ingress" || !access.longUploads) return [];
+  const found = await config
+    .makeApiClient(CustomObjectsApi)
+    .getNamespacedCustomObject({
+      group: "helm.cattle.io",
+      version: "v1",
+      namespace: "kube-system",
+      plural: "helmchartconfigs",
+      name: "traefik",
+    })
+    .catch((error: unknown) => {
+      if (error instanceof ApiException && error.code === 404) return undefined;
+      throw error;
+    });
+  const labels = (found as { metadata?: { labels?: Record<string, string> } } | undefined)?.metadata?.labels;
+  if (!found || labels?.["app.kubernetes.io/part-of"] === "homecloud") return [];
+  return [
+    "access.longUploads: the cluster has a HelmChartConfig kube-system/traefik already, and there can be only one. " +
+      `Leave longUploads off and add this to its valuesContent:\n${LONG_UPLOADS_VALUES.replaceAll(/^/gm, "      ").trimEnd()}`,
+  ];
+}
+
+function within<T>(work: Promise<T>): Promise<T> {
+  const late = new Promise<never>((_, reject) =>
+    setTimeout(() => reject(new Error(`no answer in ${PATIENCE / 1000} s`)), PATIENCE).unref(),
+  );
+  return Promise.race([work, late]);
+}
+
+function reason(error: unknown): string {
+  if (error instanceof ApiException) return `HTTP ${error.code}`;
+  const { cause, code, message } = error as { cause?: { code?: string }; code?: string; message?: string };
+  return cause?.code ?? code ?? message ?? String(error);
+}

@@ -1,0 +1,141 @@
+import * as pulumi from "@pulumi/pulumi";
+import { describe, expect, test, vi } from "vitest";
+import { deploy, type Outputs } from "../../program.ts";
+import { Engine, settled } from "./mocks.ts";
+import { SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
+
+vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original(), "04"));
+
+/** Runs the program for a stack with this configuration. */
+async function run(config: StackConfig): Promise<{ engine: Engine; outputs: Outputs }> {
+  const engine = await Engine.start();
+  const outputs = deploy(settingsOf(config));
+  await pulumi.runtime.disconnect(); // every resource is registered once this returns
+  return { engine, outputs };
+}
+
+const HOME = SHAPES["ingress, private CA"];
+const withAddress = { ...HOME, access: { mode: "ingress", address: "192.168.1.240" } };
+
+describe("outputs", () => {
+  test("say where the registry is and who logs in", async () => {
+    const { outputs } = await run(HOME);
+
+    expect(outputs).toMatchObject({
+      registryUrl: "https://registry.homelab.local",
+      registryHost: "registry.homelab.local",
+      registryUser: "homelab",
+      registryPullUser: "puller-1",
+    });
+    expect(await settled(outputs.registryNamespace)).toBe("registry");
+    expect(await settled(outputs.registryPullPassword)).toBe("generated-registry-password-puller-1");
+  });
+
+  test.each([HOME, { ...HOME, registryPassword: "correct horse" }])("passwords are secret: %j", async (config) => {
+    const { outputs } = await run(config);
+
+    expect(await pulumi.isSecret(outputs.registryPassword)).toBe(true);
+    expect(await pulumi.isSecret(outputs.registryPullPassword)).toBe(true);
+    expect(await pulumi.isSecret(outputs.registryDockerConfigJson)).toBe(true);
+  });
+
+  test("the private CA can be read by everybody, and SDKs are told where it is", async () => {
+    const { outputs } = await run(HOME);
+
+    const certificate = outputs.caCertificate as pulumi.Output<string>;
+    expect(await settled(certificate)).toBe("CERTIFICATE homecloud-ca-certificate");
+    expect(await pulumi.isSecret(certificate)).toBe(false);
+    expect(Object.keys(outputs.caEnvironment ?? {})).toEqual(["AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"]);
+  });
+
+  test.each(["ingress, cluster issuer", "node port, no TLS"] as const)("there is no CA with %s", async (shape) => {
+    const { outputs, engine } = await run(SHAPES[shape]);
+
+    expect(outputs.caCertificate).toBeUndefined();
+    expect(outputs.caEnvironment).toBeUndefined();
+    expect(engine.all("PrivateCa")).toEqual([]);
+  });
+
+  test("the home network's DNS records are told where the ingress's address is known", async () => {
+    expect((await run(withAddress)).outputs.dnsRecords).toEqual([
+      { name: "registry.homelab.local", type: "A", address: "192.168.1.240" },
+    ]);
+    expect((await run(HOME)).outputs.dnsRecords).toEqual([]);
+    expect((await run(SHAPES["node port, no TLS"])).outputs.dnsRecords).toEqual([]);
+  });
+});
+
+describe("names inside the cluster", () => {
+  test("pods resolve the registry through the ingress controller's Service", async () => {
+    const { engine } = await run({
+      ...HOME,
+      access: { mode: "ingress", service: "rke2-ingress", namespace: "ingress" },
+    });
+
+    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).toBe(
+      "rewrite name exact registry.homelab.local rke2-ingress.ingress.svc.cluster.local\n",
+    );
+  });
+
+  test.each<[string, StackConfig]>([
+    ["where it is not wanted", { ...HOME, clusterNames: "none" }],
+    ["with a port of the nodes", SHAPES["node port, private CA"]],
+  ])("CoreDNS is left alone %s", async (_, config) => {
+    expect((await run(config)).engine.all("ConfigMapPatch")).toEqual([]);
+  });
+});
+
+describe("Pi-hole", () => {
+  test("gets the records where its address is given", async () => {
+    const { engine } = await run({ ...withAddress, pihole: { url: "http://192.168.1.2" }, piholePassword: "hunter2" });
+
+    expect(engine.names("Command")).toEqual(["pihole-registry.homelab.local"]);
+  });
+
+  test("is not looked for otherwise", async () => {
+    expect((await run(withAddress)).engine.all("Command")).toEqual([]);
+  });
+});
+
+describe("providers", () => {
+  test("follow the kubeconfig and context of the settings", async () => {
+    const { engine } = await run({ ...HOME, kubeconfig: "/home/me/kubeconfig", kubeContext: "homelab" });
+
+    for (const name of ["cluster", "cluster-data"])
+      expect(engine.find("kubernetes", name).inputs).toMatchObject({
+        kubeconfig: "/home/me/kubeconfig",
+        context: "homelab",
+      });
+  });
+
+  test("leave both to the environment where they are not set", async () => {
+    const { engine } = await run(HOME);
+
+    expect(engine.find("kubernetes", "cluster").inputs).not.toHaveProperty("context");
+  });
+
+  test("only what outlives a destroy may take over objects that exist", async () => {
+    const { engine } = await run(HOME);
+    const byData = engine.resources.filter(({ options }) => options.provider === "cluster-data");
+
+    expect(engine.find("kubernetes", "cluster").inputs).not.toHaveProperty("upsertExistingObjects");
+    expect(byData.map(({ name }) => name).sort()).toEqual(["registry", "registry-data"]);
+  });
+
+  test("change Secrets and ConfigMaps in place: to replace what has a fixed name deletes what was just made", async () => {
+    const { engine } = await run(HOME);
+
+    for (const name of ["cluster", "cluster-data"])
+      expect(engine.find("kubernetes", name).inputs).toMatchObject({
+        enableSecretMutable: "true",
+        enableConfigMapMutable: "true",
+      });
+  });
+
+  test("every object goes to the cluster that the settings name", async () => {
+    const { engine } = await run(withAddress);
+
+    for (const { type, options } of engine.resources.filter(({ type }) => type.startsWith("kubernetes:")))
+      expect(options.provider, type).toMatch(/^cluster(-data)?$/);
+  });
+});

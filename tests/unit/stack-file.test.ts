@@ -1,0 +1,61 @@
+import { fileURLToPath } from "node:url";
+import { expect, test, vi } from "vitest";
+import { loadSettings } from "../../config/load.ts";
+import { readStackFile } from "../../render/stack-file.ts";
+
+const SEALED = `
+encryptionsalt: v1:abc
+config:
+  kubernetes:context: homelab
+  homecloud:domain: homelab.local
+  homecloud:registryPassword:
+    secure: v1:cipher
+  homecloud:piholePassword:
+    secure: v1:cipher
+  homecloud:pihole:
+    url: http://192.168.1.2
+  homecloud:access:
+    mode: ingress
+    address: 192.168.1.240
+`;
+
+const FILES: Record<string, string> = { "Pulumi.sealed.yaml": SEALED, "Pulumi.empty.yaml": "" };
+
+vi.mock(import("node:fs/promises"), async (original) => {
+  const real = await original();
+  const readFile = async (path: URL, encoding: BufferEncoding) => {
+    const name = fileURLToPath(path).split("/").at(-1) ?? "";
+    return FILES[name] ?? (await real.readFile(path, encoding));
+  };
+  return { ...real, readFile: readFile as unknown as typeof real.readFile };
+});
+
+test("a stack file is read as the engine reads it: everything is text, objects are JSON", async () => {
+  const { values, undecrypted } = await readStackFile("homecloud", "local");
+
+  expect(JSON.parse(values["homecloud:access"] ?? "")).toMatchObject({ mode: "node-port", port: 30500 });
+  expect(undecrypted).toEqual([]);
+});
+
+test("what is encrypted counts as not set, so that it is generated", async () => {
+  const raw = await readStackFile("homecloud", "sealed");
+
+  expect(raw.undecrypted).toEqual(["homecloud:registryPassword", "homecloud:piholePassword"]);
+  expect(raw.values).not.toHaveProperty("homecloud:registryPassword");
+  expect(loadSettings(raw).registry.password).toBeUndefined();
+});
+
+test("a stack with an encrypted Pi-hole password can be rendered: that password is no part of a manifest", async () => {
+  const settings = loadSettings(await readStackFile("homecloud", "sealed"));
+
+  expect(settings.pihole?.url).toBe("http://192.168.1.2");
+  expect(JSON.stringify(settings)).not.toContain("cipher");
+});
+
+test("an empty stack file sets nothing", async () => {
+  expect((await readStackFile("homecloud", "empty")).values).toEqual({});
+});
+
+test("a stack without a file is named, and what to do", async () => {
+  await expect(readStackFile("homecloud", "nowhere")).rejects.toThrow("there is no Pulumi.nowhere.yaml: name a stack");
+});
