@@ -6,6 +6,8 @@ const complete = { lines: 90, statements: 90, functions: 90, branches: 90 };
 export default defineConfig({
   test: {
     include: ["tests/unit/**/*.test.ts"],
+    // Half of the tests wait, for timers or other processes: the default leaves processors idle.
+    maxWorkers: "100%",
     // bcrypt of cost 12 takes a quarter of a second for each user of a registry.
     testTimeout: 20_000,
     hookTimeout: 20_000,

@@ -1,3 +1,4 @@
+import { LabError } from "../error.ts";
 import { readIfThere, writeIfChanged } from "../files.ts";
 import type { Lab } from "../lab.ts";
 import { inState } from "../paths.ts";
@@ -25,15 +26,20 @@ export interface Deployment {
 }
 
 /**
- * Deploys the local stack: with Pulumi where there is a CLI, else by applying the render. What deployed it first does so
- * from then on, because the two keep their passwords and their CA in different places.
+ * Deploys the local stack: with Pulumi where there is a CLI, else by applying the render (always with
+ * HOMECLOUD_ENGINE=render). What deployed it first does so from then on, because the two keep their passwords and their CA
+ * in different places.
  */
 export async function deployLocalStack(lab: Lab): Promise<Deployment> {
   const note = inState("deployed-with");
   const before = (await readIfThere(note))?.trim();
-  const pulumi = before === "render" ? undefined : await findPulumi();
-  if (before === "pulumi" && !pulumi)
-    console.error("The stack was deployed with Pulumi, which is not on PATH now: its render is applied instead.");
+  const render = before === "render" || (before === undefined && process.env.HOMECLOUD_ENGINE === "render");
+  const pulumi = render ? undefined : await findPulumi();
+  if (before === "pulumi" && !pulumi) {
+    throw new LabError(
+      "the stack was deployed with Pulumi, which is not on PATH now; put it back there, or begin anew with: npm stop -- --delete",
+    );
+  }
   const deployment: Deployment = pulumi
     ? { engine: "pulumi", outputs: await deployWithPulumi(lab, pulumi) }
     : { engine: "render", outputs: await deployRender(lab) };

@@ -1,0 +1,108 @@
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
+import { parse } from "yaml";
+import { PROJECT } from "../../config/project.ts";
+import type { LocalOutputs } from "../../lab/deploy/deploy.ts";
+import { applyStack } from "../../lab/deploy/with-render.ts";
+import { describeLab, trustRegistry } from "../../lab/lab.ts";
+
+/** The lab that the global setup has started. */
+export const lab = describeLab();
+
+export async function kubectl(...args: string[]): Promise<string> {
+  const { stdout } = await execa(lab.bin("kubectl"), ["--kubeconfig", lab.kubeconfig, ...args], { env: lab.env });
+  return stdout;
+}
+
+/** Creates or updates one object. */
+export async function apply(object: object): Promise<void> {
+  const input = JSON.stringify(object);
+  await execa(lab.bin("kubectl"), ["--kubeconfig", lab.kubeconfig, "apply", "-f", "-"], { input, env: lab.env });
+}
+
+export async function until(condition: () => Promise<boolean>, seconds: number, what: string): Promise<void> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(300)) {
+    if (await condition().catch(() => false)) return;
+  }
+  throw new Error(`not after ${seconds} s: ${what}`);
+}
+
+/** A registry of a test's own, in a namespace and on a port of its own. */
+export interface TestStack {
+  namespace: string;
+  outputs: LocalOutputs;
+  /** File with the CA's certificate, alone in its folder. */
+  caFile: string;
+  caFolder: string;
+}
+
+/** Deploys a stack of this name with these settings of its registry, and lets the node trust it. Again with others: an update. */
+export async function deployStack(
+  name: string,
+  port: number,
+  registry: object = {},
+  values: Record<string, string> = {},
+): Promise<TestStack> {
+  const namespace = `registry-${name}`;
+  const folder = folders.get(name) ?? (await mkdtemp(join(tmpdir(), "homecloud-e2e-")));
+  folders.set(name, folder);
+  const settings = {
+    namespace,
+    storage: "256Mi",
+    reserve: "32Mi",
+    keepFree: "64Mi",
+    localRegistryHosting: false,
+    ...registry,
+  };
+  const raw = {
+    project: PROJECT,
+    stack: name,
+    values: {
+      [`${PROJECT}:access`]: JSON.stringify({ mode: "node-port", port }),
+      [`${PROJECT}:registry`]: JSON.stringify(settings),
+      ...values,
+    },
+    secretKeys: Object.keys(values),
+  };
+  const outputs = await applyStack(lab, raw, join(folder, "generated.json"));
+  const caFolder = join(folder, "ca");
+  await mkdir(caFolder, { recursive: true });
+  await writeFile(join(caFolder, "ca.crt"), outputs.caCertificate);
+  await trustRegistry(outputs.registryHost, { server: outputs.registryUrl, ca: outputs.caCertificate });
+  return { namespace, outputs, caFile: join(caFolder, "ca.crt"), caFolder };
+}
+
+const folders = new Map<string, string>();
+
+export async function removeStack({ namespace }: TestStack): Promise<void> {
+  await kubectl("delete", "namespace", namespace, "--wait=true", "--timeout=120s");
+}
+
+/** The pod of a registry, once it is ready. */
+export async function registryPod(namespace: string): Promise<{ name: string; uid: string }> {
+  await kubectl("-n", namespace, "rollout", "status", "deployment/registry", "--timeout=120s");
+  const pods = parse(await kubectl("-n", namespace, "get", "pods", "-o", "yaml")) as {
+    items: { metadata: { name: string; uid: string; deletionTimestamp?: string } }[];
+  };
+  const alive = pods.items.filter(({ metadata }) => !metadata.deletionTimestamp);
+  if (alive.length !== 1 || !alive[0]) throw new Error(`${alive.length} pods in ${namespace}`);
+  return { name: alive[0].metadata.name, uid: alive[0].metadata.uid };
+}
+
+/** The garbage collection, as the documentation has it. */
+export async function collectGarbage(namespace: string): Promise<string> {
+  return kubectl(
+    "-n",
+    namespace,
+    "exec",
+    "deploy/registry",
+    "-c",
+    "registry",
+    "--",
+    "sh",
+    "/etc/homecloud/collect-garbage.sh",
+  );
+}

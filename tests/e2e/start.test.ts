@@ -1,0 +1,81 @@
+import { execa } from "execa";
+import { expect, inject, test } from "vitest";
+import { parse } from "yaml";
+import { kubectl, lab, registryPod } from "./cluster.ts";
+
+const output = inject("startOutput");
+
+test("npm start tells the address, the login, the CA file and three commands", () => {
+  for (const line of [
+    /address +https:\/\/127\.0\.0\.1:30500/,
+    /login +homelab/,
+    /password +\S{20,}/,
+    /CA file +\S+ca\.crt/,
+    /kubeconfig +\S+/,
+  ]) {
+    expect(output).toMatch(line);
+  }
+  expect(commands()).toHaveLength(3);
+});
+
+test("the three commands do what they say, typed as they are printed", async () => {
+  const [push = "", list = "", run = ""] = commands();
+  expect((await shell(push)).exitCode).toBe(0);
+  expect(JSON.parse((await shell(list)).stdout)).toMatchObject({
+    repositories: expect.arrayContaining(["hello/busybox"]),
+  });
+  const pod = await shell(run);
+  expect(pod.stdout, pod.stderr).toContain("hello from your registry");
+});
+
+test("a second npm start changes nothing and takes seconds", async () => {
+  const before = await everything();
+  const pod = await registryPod("registry");
+  const begun = performance.now();
+  const { exitCode, all } = await execa("npm", ["start"], { all: true, reject: false });
+  const seconds = (performance.now() - begun) / 1000;
+  console.log(`second npm start: ${seconds.toFixed(1)} s`);
+  expect(exitCode, all).toBe(0);
+  expect(seconds).toBeLessThan(30);
+  expect(await registryPod("registry")).toEqual(pod);
+  expect(await everything()).toEqual(before);
+  expect(all).toContain(/password +(\S+)/.exec(output)?.[1]);
+});
+
+test("npm start without root says in one sentence what to use instead", async () => {
+  const { stderr, exitCode } = await execa("setpriv", ["--reuid=65534", "--clear-groups", "node", "lab/start.ts"], {
+    reject: false,
+  });
+  expect(exitCode).toBe(1);
+  expect(stderr.trim().split("\n")).toHaveLength(1);
+  expect(stderr).toMatch(/root.*; or deploy to a cluster of your own: pulumi up -s homelab/);
+});
+
+/** The commands that are printed: the indented lines after "Three commands to try". */
+function commands(): string[] {
+  return (output.split("Three commands to try")[1] ?? "").split("\n").filter((line) => /^ {2}\S/.test(line));
+}
+
+function shell(command: string) {
+  return execa("bash", ["-c", command], { reject: false, env: lab.env });
+}
+
+/** Generation of every object of ours: it rises with each change of what was asked for. */
+async function everything(): Promise<Record<string, unknown>> {
+  const kinds = "deployments,services,secrets,configmaps,networkpolicies,persistentvolumeclaims";
+  const { items } = parse(
+    await kubectl("get", kinds, "-A", "-l", "app.kubernetes.io/part-of=homecloud", "-o", "yaml"),
+  ) as {
+    items: {
+      kind: string;
+      metadata: { namespace: string; name: string; uid: string; generation?: number; resourceVersion: string };
+    }[];
+  };
+  const isSteady = (kind: string) => kind !== "Deployment" && kind !== "PersistentVolumeClaim";
+  return Object.fromEntries(
+    items.map(({ kind, metadata }) => [
+      `${kind} ${metadata.namespace}/${metadata.name}`,
+      [metadata.uid, metadata.generation, isSteady(kind) ? metadata.resourceVersion : ""],
+    ]),
+  );
+}

@@ -1,0 +1,46 @@
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { describe, test } from "vitest";
+
+/** Parts that no package registry carries: tests of theirs run where they are on PATH, and are skipped elsewhere. */
+const OPTIONAL = {
+  pulumi: {
+    programs: [
+      "pulumi",
+      "pulumi-language-nodejs",
+      "pulumi-resource-kubernetes",
+      "pulumi-resource-random",
+      "pulumi-resource-tls",
+      "pulumi-resource-command",
+    ],
+    reason: "there is no Pulumi engine with its plugins on PATH",
+  },
+  traefik: { programs: ["traefik"], reason: "there is no traefik on PATH" },
+} as const;
+
+export type OptionalPart = keyof typeof OPTIONAL;
+
+/** Reasons for which a test may be skipped. Any other skip fails the run. */
+export const SKIP_REASONS: readonly string[] = Object.values(OPTIONAL).map(({ reason }) => reason);
+
+/** Tests that need a part. Skipped with its reason where it is missing, failed where REQUIRE names it. */
+export function describeWith(part: OptionalPart, name: string, tests: () => void): void {
+  const { programs, reason } = OPTIONAL[part];
+  if (programs.every(isOnPath)) describe(name, tests);
+  else if ((process.env.REQUIRE ?? "").split(",").includes(part)) {
+    test(name, () => {
+      throw new Error(`${reason}, and REQUIRE=${process.env.REQUIRE} asks for it`);
+    });
+  } else test(name, ({ skip }) => skip(reason));
+}
+
+function isOnPath(program: string): boolean {
+  return (process.env.PATH ?? "").split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
