@@ -11,6 +11,7 @@ import { judgeAims } from "./aims.ts";
 import { deployBaselines, removeBaselines } from "./baselines.ts";
 import { Client } from "./client.ts";
 import { homecloud } from "./homecloud.ts";
+import { insist } from "./insist.ts";
 import { kubectlOn } from "./kubectl.ts";
 import { makeLargeLayer } from "./large-layer.ts";
 import { baselineResources } from "./limits.ts";
@@ -62,7 +63,11 @@ await runCommand(async () => {
     throw stop.aborted ? stop.reason : error;
   } finally {
     client.end();
-    await cleanUp([rm(folder, { recursive: true, force: true }), removeBaselines(kubectl), ours.wipe()]);
+    await cleanUp([
+      rm(folder, { recursive: true, force: true }),
+      insist(() => removeBaselines(kubectl)),
+      insist(() => ours.wipe()),
+    ]);
   }
 });
 
@@ -79,10 +84,13 @@ async function wipe(systems: System[]): Promise<void> {
 /** Ctrl-C ends the run and lets it clean up; a second one does not wait. */
 function stopSignal(): AbortSignal {
   const stop = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const)
-    process.once(name, () =>
-      stop.abort(new LabError("The bench was stopped; what it had deployed and pushed is gone.")),
-    );
+  // Not `once`: a listener that is gone lets execa's own one end this process before anything is cleaned up.
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(1);
+      stop.abort(new LabError("The bench was stopped; what it had deployed and pushed is gone."));
+    });
+  }
   return stop.signal;
 }
 

@@ -20,8 +20,8 @@ export function registryNetworkPolicy(
   return {
     podSelector: { matchLabels: selectorOf("registry") },
     policyTypes: ["Ingress", "Egress"],
+    // No egress rules: out nowhere. An empty list would be dropped by the API server and written again on every apply.
     ingress: [clients(access), ...(monitoringNamespace ? [monitoring(monitoringNamespace)] : [])],
-    egress: [],
   };
 }
 

@@ -72,13 +72,22 @@ export async function deployStack(
   await mkdir(caFolder, { recursive: true });
   await writeFile(join(caFolder, "ca.crt"), outputs.caCertificate);
   await trustRegistry(outputs.registryHost, { server: outputs.registryUrl, ca: outputs.caCertificate });
-  return { namespace, outputs, caFile: join(caFolder, "ca.crt"), caFolder };
+  const stack = { namespace, outputs, caFile: join(caFolder, "ca.crt"), caFolder };
+  await answers(stack);
+  return stack;
 }
 
 const folders = new Map<string, string>();
 
 export async function removeStack({ namespace }: TestStack): Promise<void> {
   await kubectl("delete", "namespace", namespace, "--wait=true", "--timeout=120s");
+}
+
+/** Until the node's rules lead to the registry again: kube-proxy follows a new pod a second after it is ready. */
+export async function answers({ outputs, caFile }: TestStack): Promise<void> {
+  const ping = () =>
+    execa("curl", ["--silent", "--output", "/dev/null", "--cacert", caFile, `${outputs.registryUrl}/v2/`]);
+  await until(async () => (await ping()).exitCode === 0, 60, `${outputs.registryUrl} answers`);
 }
 
 /** The pod of a registry, once it is ready. */

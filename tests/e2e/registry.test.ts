@@ -16,12 +16,19 @@ import {
 import { busyboxArchive, ociImage, ociIndex } from "./images.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
 
+/** Namespace of the pods that pull. */
+const APPS = "e2e-apps";
+
 let stack: TestStack;
 
 beforeAll(async () => {
-  stack = await deployStack("e2e", 30510, { pullSecretNamespaces: ["default"] });
+  await apply({ apiVersion: "v1", kind: "Namespace", metadata: { name: APPS } });
+  stack = await deployStack("e2e", 30610, { pullSecretNamespaces: [APPS] });
 });
-afterAll(() => stack && removeStack(stack));
+afterAll(async () => {
+  if (stack) await removeStack(stack);
+  await kubectl("delete", "namespace", APPS, "--ignore-not-found");
+});
 
 describe("push and pull with skopeo, over TLS with the private CA", () => {
   test("an image in Docker's format", async () => {
@@ -44,10 +51,10 @@ describe("push and pull with skopeo, over TLS with the private CA", () => {
   ])("%s: the digest that comes back is the one that went in", async (_, make) => {
     const source = await make();
     const name = `formats/${source.digest.slice(7, 19)}:1.0`;
-    const pushed = await new Skopeo(stack).push(`oci:${source.folder}:1.0`, name, "--all", "--preserve-digests");
+    const pushed = await new Skopeo(stack).push(`oci:${source.folder}:1.0`, name, "--all");
     expect(pushed.exitCode, pushed.stderr).toBe(0);
     expect(await new Skopeo(stack).digest(name)).toBe(source.digest);
-    const { folder, exitCode, stderr } = await new Skopeo(stack, "puller").pull(name, "--all", "--preserve-digests");
+    const { folder, exitCode, stderr } = await new Skopeo(stack, "puller").pull(name, "--all");
     expect(exitCode, stderr).toBe(0);
     expect(await pulledDigest(folder)).toBe(source.digest);
   });
@@ -81,7 +88,7 @@ describe("a pod", () => {
   const pod = (name: string, image: string) => ({
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name, namespace: "default" },
+    metadata: { name, namespace: APPS },
     spec: {
       restartPolicy: "Never",
       imagePullSecrets: [{ name: "registry-pull" }],
@@ -96,14 +103,14 @@ describe("a pod", () => {
     },
   });
   const create = async (name: string, image: string) => {
-    await kubectl("-n", "default", "delete", "pod", name, "--ignore-not-found", "--wait=true");
+    await kubectl("-n", APPS, "delete", "pod", name, "--ignore-not-found", "--wait=true");
     await apply(pod(name, image));
   };
 
   test("starts from a private image with the pull secret", async () => {
     await create("from-registry", "formats/docker:1.0");
     await until(async () => (await phase("from-registry")) === "Succeeded", 60, "the pod ended well");
-    expect(await kubectl("-n", "default", "logs", "from-registry")).toBe("started");
+    expect(await kubectl("-n", APPS, "logs", "from-registry")).toBe("started");
   });
 
   test("does not start where the node does not trust the CA: nothing here is insecure", async () => {
@@ -111,13 +118,13 @@ describe("a pod", () => {
     try {
       await create("untrusting", "formats/docker:1.0");
       await until(
-        async () => /certificate|ca\.crt/.test(await kubectl("-n", "default", "describe", "pod", "untrusting")),
+        async () => /certificate|ca\.crt/.test(await kubectl("-n", APPS, "describe", "pod", "untrusting")),
         60,
         "the pull failed for the certificate",
       );
     } finally {
-      await kubectl("-n", "default", "delete", "pod", "untrusting", "--wait=false");
-      stack = await deployStack("e2e", 30510, { pullSecretNamespaces: ["default"] });
+      await kubectl("-n", APPS, "delete", "pod", "untrusting", "--wait=false");
+      stack = await deployStack("e2e", 30610, { pullSecretNamespaces: [APPS] });
     }
   });
 });
@@ -125,7 +132,7 @@ describe("a pod", () => {
 describe("a full registry", () => {
   test("shows used, limit and remedy; pulls go on; after a delete and a collection pushes work again", async () => {
     const writer = new Skopeo(stack);
-    const large = await ociImage(200 * 2 ** 20);
+    const large = await ociImage(225 * 2 ** 20);
     expect((await writer.push(`oci:${large.folder}:1.0`, "large/app:1.0")).exitCode).toBe(0);
     const small = await ociImage();
     await until(
@@ -159,7 +166,7 @@ describe("a full registry", () => {
         "-o",
         "jsonpath={.spec.resources.requests.storage}",
       );
-    stack = await deployStack("e2e", 30510, { pullSecretNamespaces: ["default"], storage: "512Mi" });
+    stack = await deployStack("e2e", 30610, { pullSecretNamespaces: [APPS], storage: "512Mi" });
     expect(await claim()).toBe("256Mi");
     const metrics = await kubectl(
       "get",
@@ -196,5 +203,5 @@ test("the pod runs as rendered: no root, nothing writable but its volumes", asyn
 });
 
 async function phase(pod: string): Promise<string> {
-  return kubectl("-n", "default", "get", "pod", pod, "-o", "jsonpath={.status.phase}");
+  return kubectl("-n", APPS, "get", "pod", pod, "-o", "jsonpath={.status.phase}");
 }

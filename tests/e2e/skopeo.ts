@@ -11,6 +11,9 @@ export interface Ended {
   stderr: string;
 }
 
+/** Without it skopeo compresses plain layers on their way, and the manifest becomes another. */
+const SAME_BYTES = ["--preserve-digests"];
+
 /** skopeo with a stack's CA and one of its users: a real client, over verified TLS. */
 export class Skopeo {
   private readonly stack: TestStack;
@@ -33,6 +36,7 @@ export class Skopeo {
   push(source: string, image: string, ...options: string[]): Promise<Ended> {
     return this.run(
       "copy",
+      ...SAME_BYTES,
       "--dest-cert-dir",
       this.stack.caFolder,
       "--dest-creds",
@@ -48,6 +52,7 @@ export class Skopeo {
     const folder = await mkdtemp(join(tmpdir(), "homecloud-pull-"));
     const ended = await this.run(
       "copy",
+      ...SAME_BYTES,
       "--src-cert-dir",
       this.stack.caFolder,
       "--src-creds",

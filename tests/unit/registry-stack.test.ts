@@ -153,7 +153,7 @@ describe.each(Object.keys(SHAPES) as Shape[])("%s", (shape) => {
     const { spec } = engine.find("NetworkPolicy", "registry", "registry").inputs;
 
     expect(spec.policyTypes).toEqual(["Ingress", "Egress"]);
-    expect(spec.egress).toEqual([]);
+    expect(spec.egress).toBeUndefined();
     expect(spec.ingress).toHaveLength(1);
     expect(spec.ingress[0].ports).toEqual([{ protocol: "TCP", port: 8080 }]);
   });
