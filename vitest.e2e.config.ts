@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config";
 
+/** A lab of the tests' own: a person's keeps its data. KEEP_LAB=1 with that person's state tests on a lab that runs. */
+process.env.HOMECLOUD_STATE ??= "/var/lib/homecloud-e2e";
+
 /** Everything that needs built programs or a cluster. `tests/integration` runs as any user, `tests/e2e` needs root. */
 export default defineConfig({
   test: {

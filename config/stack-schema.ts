@@ -110,3 +110,10 @@ function defaultAt(path: string[]): unknown {
 function code(value: unknown): string {
   return `\`${stringify(value, { collectionStyle: "flow", lineWidth: 0, flowCollectionPadding: false }).trim()}\``;
 }
+
+/** The README with this table between its marks. Throws where the marks are missing. */
+export function withSettingsTable(readme: string, table: string): string {
+  const marks = /(<!-- settings: npm run schema -->\n)[\s\S]*?(\n<!-- \/settings -->)/;
+  if (!marks.test(readme)) throw new Error("README.md has no marks for the table of settings");
+  return readme.replace(marks, (_, before: string, after: string) => `${before}${table.trimEnd()}${after}`);
+}

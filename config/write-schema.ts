@@ -1,22 +1,10 @@
-import { writeFile } from "node:fs/promises";
-import { parseArgs } from "node:util";
-import { settingsTable, stackFileSchema } from "./stack-schema.ts";
+import { readFile, writeFile } from "node:fs/promises";
+import { settingsTable, stackFileSchema, withSettingsTable } from "./stack-schema.ts";
 
-const USAGE = `Writes config/stack.schema.json, by which editors complete and check Pulumi.STACK.yaml.
+/** `npm run schema`: what editors check stack files by, and the README's table of settings, both from config/schema.ts. */
+const schema = new URL("stack.schema.json", import.meta.url);
+const readme = new URL("../README.md", import.meta.url);
 
-  npm run schema [-- --table]
-
-  --table   print the README's table of settings instead`;
-
-const { values } = parseArgs({
-  options: { table: { type: "boolean", default: false }, help: { type: "boolean", default: false } },
-});
-
-if (values.help) console.log(USAGE);
-else if (values.table) process.stdout.write(settingsTable());
-else await writeSchema(new URL("stack.schema.json", import.meta.url));
-
-async function writeSchema(path: URL): Promise<void> {
-  await writeFile(path, `${JSON.stringify(stackFileSchema(), null, 2)}\n`);
-  console.log("config/stack.schema.json is written");
-}
+await writeFile(schema, `${JSON.stringify(stackFileSchema(), null, 2)}\n`);
+await writeFile(readme, withSettingsTable(await readFile(readme, "utf8"), settingsTable()));
+console.log("config/stack.schema.json and the README's table of settings are written");

@@ -22,6 +22,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   } catch (error) {
     throw error instanceof LabError ? new Error(error.message) : error;
   }
+  // What a run that was killed has left.
+  if (!keep) await stopLab({ deleteState: true, quiet: true });
   const start = await execa("npm", ["start"], { env: { HOMECLOUD_ENGINE: "render" }, all: true, reject: false });
   if (start.exitCode !== 0) throw new Error(`npm start failed:\n${start.all}`);
   project.provide("startOutput", start.all);
