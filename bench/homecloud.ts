@@ -22,7 +22,8 @@ export function homecloud(kubectl: Kubectl, namespace: string, outputs: LocalOut
     // The API deletes images but leaves the names of their repositories.
     wipe: async () => {
       await exec("rm", "-rf", `${POD_LAYOUT.volume}/docker/registry/v2/repositories/${REPOSITORIES}`);
-      await exec("sh", `${POD_LAYOUT.config}/collect-garbage.sh`);
+      // Its output is left in the pod: where nobody reads it any more, after Ctrl-C, the collector would wait to write it.
+      await exec("sh", "-c", `sh ${POD_LAYOUT.config}/collect-garbage.sh >/dev/null 2>&1`);
       await untilWritable(kubectl, namespace);
     },
     // Not `rollout restart`, which would leave an annotation that the program does not know. Nothing is under way, so the

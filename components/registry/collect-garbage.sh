@@ -10,12 +10,19 @@
 set -eu
 drain=${DRAIN_SECONDS:-600}
 longest=${COLLECT_SECONDS:-3600}
-dry=
-case " $* " in *" --dry-run "* | *" -d "*) dry=yes ;; esac
 
 say() { echo "collect-garbage: $*"; }
 fail() { say "$*" >&2; exit 1; }
+repositories=$VOLUME/docker/registry/v2/repositories
+blobs=$VOLUME/docker/registry/v2/blobs
 used() { du -sk "$VOLUME" | awk '{ print $1 }'; }
+
+# A dry run only reads and prints a line a blob: nobody's writes need to wait for that.
+case " $* " in
+*" --dry-run "* | *" -d "*)
+  [ -d "$blobs" ] || { say "the registry is empty"; exit 0; }
+  exec timeout "$longest" registry garbage-collect "$@" "$DISTRIBUTION_CONF" ;;
+esac
 
 # Held on a file descriptor that the collector inherits: the quota container sees the lock, tells the gate, and reopens
 # writes when the last process that holds it is gone, whoever was killed.
@@ -38,15 +45,21 @@ while [ "$(cat "$STATE/writers" 2>/dev/null || echo 0)" -gt 0 ]; do
 done
 
 before=$(used)
-repositories=$VOLUME/docker/registry/v2/repositories
-if [ -z "$dry" ] && [ -d "$repositories" ]; then
+if [ -d "$repositories" ]; then
   # With no write under way every upload that is left is abandoned or will be begun again by its client.
   find "$repositories" -type d -path '*/_uploads/*' -prune -exec rm -rf {} +
 fi
-if [ -d "$VOLUME/docker/registry/v2/blobs" ]; then
-  timeout "$longest" registry garbage-collect "$@" "$DISTRIBUTION_CONF"
-else
-  say "the registry is empty"
+if [ -d "$blobs" ]; then
+  say "collecting; pushes wait, pulls go on"
+  # Its line a blob goes into awk, not to the terminal: a client that is gone leaves a pipe that nobody reads, and a
+  # collector that blocks on it would hold the lock until its time limit (seen: pushes refused for minutes).
+  {
+    timeout "$longest" registry garbage-collect "$@" "$DISTRIBUTION_CONF" 2>&1 || echo "failed with status $?"
+  } | awk '
+    /eligible for deletion$/ && /marked/ { summary = $0 }
+    { last = $0 }
+    END { print (summary != "" ? summary : last); exit (last ~ /^failed with status/) }' ||
+    fail "the collection did not end well (143 is the time limit of $longest s); run it again"
 fi
 after=$(used)
-[ -n "$dry" ] || say "freed $(((before - after) / 1024)) MiB; $((after / 1024)) MiB are used"
+say "freed $(((before - after) / 1024)) MiB; $((after / 1024)) MiB are used"

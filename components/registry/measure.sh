@@ -50,12 +50,7 @@ decide() {
   if [ "$used" -ge $((LIMIT - RESERVE)) ]; then
     full=1 reason="$(gib "$used") of $(gib "$LIMIT") are used (new uploads stop $(gib "$RESERVE") below the limit)"
   fi
-  # What came since the last measurement will come again before the next one.
-  growth=$((used - last_used))
-  [ "$growth" -gt 0 ] || growth=0
-  if [ $((used + growth)) -ge "$LIMIT" ] && [ "$full" = 1 ]; then over=1; fi
-  if [ $((free - growth)) -lt $((KEEP_FREE / 2)) ]; then over=1; fi
-  last_used=$used
+  if [ "$used" -ge "$LIMIT" ] || [ "$free" -lt $((KEEP_FREE / 2)) ]; then over=1; fi
 }
 
 tell() {
@@ -145,13 +140,11 @@ rm -f "$STATE/healthy"
 trap stop TERM INT QUIT
 start_relay
 start_health
-last_used=
 while :; do
   kill -0 "$relay" 2>/dev/null || start_relay
   kill -0 "$health" 2>/dev/null || start_health
   watch_collector
   measure
-  last_used=${last_used:-$used}
   decide
   tell
   count_writers

@@ -6,12 +6,11 @@ import { tar } from "../../lab/images/tar.ts";
 import { inCache } from "../../lab/paths.ts";
 import { OCI_MANIFEST, sha256 } from "../integration/client.ts";
 
-/** The archive of the lab's busybox: an image that runs, in Docker's format. */
-export async function busyboxArchive(): Promise<string> {
-  const name = (await readdir(inCache("images"))).find(
-    (file) => file.includes("library_busybox") && file.endsWith(".tar"),
-  );
-  if (!name) throw new Error("the lab has made no busybox image");
+/** The archive of one of the lab's images, which run: `busybox`, `nginx`. In Docker's format. */
+export async function archiveOf(image: string): Promise<string> {
+  const files = await readdir(inCache("images"));
+  const name = files.find((file) => file.includes(image) && file.endsWith(".tar"));
+  if (!name) throw new Error(`the lab has made no image ${image}`);
   return inCache("images", name);
 }
 

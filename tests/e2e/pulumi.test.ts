@@ -5,12 +5,13 @@ import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import { loadSettings } from "../../config/load.ts";
+import { trustRegistry } from "../../lab/lab.ts";
 import { GeneratedValues } from "../../render/generated-values.ts";
 import { render } from "../../render/render.ts";
 import { readStackFile } from "../../render/stack-file.ts";
 import { describeWith } from "../optional.ts";
 import { answers, kubectl, lab, registryPod, type TestStack } from "./cluster.ts";
-import { ociImage } from "./images.ts";
+import { archiveOf, ociImage } from "./images.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -108,6 +109,46 @@ describeWith("pulumi", "with Pulumi's engine", () => {
       `${a.kind}/${a.metadata.name}`.localeCompare(`${b.kind}/${b.metadata.name}`);
     expect(real.length).toBeGreaterThan(8);
     expect(rendered.sort(byName)).toEqual(real.sort(byName));
+  });
+
+  test("examples/consumer deploys a pod from this registry, by a StackReference", async () => {
+    const stack = await deployed();
+    const archive = await archiveOf("nginx");
+    const pushed = await new Skopeo(stack).push(`docker-archive:${archive}`, "demo/app:1.0.0");
+    expect(pushed.exitCode, pushed.stderr).toBe(0);
+    await trustRegistry(stack.outputs.registryHost, {
+      server: stack.outputs.registryUrl,
+      ca: stack.outputs.caCertificate,
+    });
+
+    const cwd = join(root, "examples", "consumer");
+    const own = join(folder, "consumer");
+    await mkdir(own);
+    await writeFile(join(own, "Pulumi.yaml"), await readFile(join(cwd, "Pulumi.yaml")));
+    await execa("pulumi", ["--non-interactive", "stack", "init", "consumer"], { env, cwd: own });
+    const consumer = (...args: string[]) =>
+      execa(
+        "pulumi",
+        ["--non-interactive", "--stack", "consumer", ...args, "--config-file", join(own, "Pulumi.consumer.yaml")],
+        { env, cwd, all: true, reject: false },
+      );
+    await consumer("config", "set", "homecloudStack", `organization/homecloud/${STACK}`);
+    await consumer("config", "set", "namespace", "consumer-e2e");
+    try {
+      const up = await consumer("up", "--yes", "--skip-preview");
+      expect(up.exitCode, up.all).toBe(0);
+      const pods = await kubectl(
+        "-n",
+        "consumer-e2e",
+        "get",
+        "pods",
+        "-o",
+        "jsonpath={.items[*].status.containerStatuses[*].image} {.items[*].status.phase}",
+      );
+      expect(pods).toBe(`${stack.outputs.registryHost}/demo/app:1.0.0 Running`);
+    } finally {
+      await consumer("destroy", "--yes", "--skip-preview");
+    }
   });
 
   test("no password is in the state in the clear", async () => {

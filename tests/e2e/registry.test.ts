@@ -13,7 +13,7 @@ import {
   type TestStack,
   until,
 } from "./cluster.ts";
-import { busyboxArchive, ociImage, ociIndex } from "./images.ts";
+import { archiveOf, ociImage, ociIndex } from "./images.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
 
 /** Namespace of the pods that pull. */
@@ -34,7 +34,7 @@ describe("push and pull with skopeo, over TLS with the private CA", () => {
   test("an image in Docker's format", async () => {
     const writer = new Skopeo(stack);
     const pushed = await writer.push(
-      `docker-archive:${await busyboxArchive()}`,
+      `docker-archive:${await archiveOf("busybox")}`,
       "formats/docker:1.0",
       "--format",
       "v2s2",
@@ -71,7 +71,7 @@ describe("refusals, as a client shows them", () => {
 
   test("the pull-only user on push and delete", async () => {
     const puller = new Skopeo(stack, "puller");
-    const push = await puller.push(`docker-archive:${await busyboxArchive()}`, "refused/app:1.0");
+    const push = await puller.push(`docker-archive:${await archiveOf("busybox")}`, "refused/app:1.0");
     expect(push.stderr).toContain("this user may only pull");
     const remove = await puller.delete("formats/docker:1.0");
     expect(remove.exitCode).not.toBe(0);

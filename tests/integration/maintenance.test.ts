@@ -43,6 +43,14 @@ test("a collector that is killed cannot leave the registry closed", async () => 
   expect(await until(isWritable, 5)).toBe(true);
 });
 
+test("a client that goes away without reading leaves no collector behind that keeps the registry closed", async () => {
+  await pod.addUnreferencedBlobs(3000);
+  const client = pod.collectGarbageUnread();
+  expect(await until(async () => !(await isWritable()), 10)).toBe(true);
+  expect(await until(isWritable, 60)).toBe(true);
+  client.kill("SIGKILL");
+});
+
 test("two collections at once: the second says so and changes nothing", async () => {
   const holder = pod.holdCollectorLock();
   await sleep(300);
@@ -53,7 +61,7 @@ test("two collections at once: the second says so and changes nothing", async ()
 });
 
 test("a collection waits for pushes that are under way, and gives up without a change when they do not end", async () => {
-  await until(isWritable, 5);
+  expect(await until(isWritable, 10)).toBe(true);
   const { location } = await client.beginUpload("slow");
   const slow = pod.slowUpload(location, WRITER);
   await sleep(1500);

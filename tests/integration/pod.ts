@@ -15,7 +15,7 @@ import {
 } from "../../components/registry/files.ts";
 import { type RegistryUser, renderHtpasswd } from "../../components/registry/htpasswd.ts";
 import type { Layout } from "../../components/registry/layout.ts";
-import { basic, type Credentials } from "./client.ts";
+import { basic, type Credentials, sha256 } from "./client.ts";
 
 /** Programs that the pod's images carry, as paths on this machine. */
 export interface PodTools {
@@ -114,6 +114,25 @@ export class Pod {
       reject: false,
     });
     return { all, exitCode };
+  }
+
+  /** The same with an output that nobody reads, as when the client of `kubectl exec` was killed. */
+  collectGarbageUnread(): { kill(signal: NodeJS.Signals): void } {
+    const child = spawn(this.tools.busybox, ["sh", `${scripts}collect-garbage.sh`], {
+      env: { PATH: `${this.root}/bin`, ...collectorEnvironment(this.layout) },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    return { kill: (signal) => child.kill(signal) };
+  }
+
+  /** Blobs that no manifest names: a collection deletes each with a line of its own. */
+  async addUnreferencedBlobs(count: number): Promise<void> {
+    for (let index = 0; index < count; index++) {
+      const hex = sha256(String(index)).slice("sha256:".length);
+      const folder = `${this.layout.volume}/docker/registry/v2/blobs/sha256/${hex.slice(0, 2)}/${hex}`;
+      await mkdir(folder, { recursive: true });
+      await writeFile(`${folder}/data`, String(index));
+    }
   }
 
   /** Holds the collector's lock, as a collection does while it runs. */
