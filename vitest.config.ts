@@ -11,6 +11,7 @@ export default defineConfig({
     // bcrypt of cost 12 takes a quarter of a second for each user of a registry.
     testTimeout: 20_000,
     hookTimeout: 20_000,
+    reporters: ["default", "./tests/summary-reporter.ts"],
     coverage: {
       provider: "v8",
       include: ["components/**/*.ts", "config/**/*.ts", "render/**/*.ts"],

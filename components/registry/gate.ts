@@ -183,7 +183,6 @@ ${healthLocation(layout)}
     proxy_set_header X-Forwarded-For $remote_addr;
     # The login ends here; the registry behind needs none and logs what it gets.
     proxy_set_header Authorization "";
-    proxy_set_header X-Homecloud-User $remote_user;
     proxy_hide_header X-Content-Type-Options;
   }
 ${loginLocation}

@@ -120,5 +120,6 @@ describe("the table of settings", () => {
   test("is the one in the README: run `npm run schema` after a change of config/schema.ts", () => {
     const readme = read("README.md");
     expect(withSettingsTable(readme, settingsTable())).toBe(readme);
+    expect(() => withSettingsTable("no marks", settingsTable())).toThrow("no marks");
   });
 });
