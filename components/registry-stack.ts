@@ -13,7 +13,7 @@ import { localRegistryHosting } from "./registry/hosting.ts";
 import { type RegistryUser, renderHtpasswd } from "./registry/htpasswd.ts";
 import { type IngressParts, LONG_UPLOADS_VALUES, redirectIngress, registryIngress } from "./registry/ingress.ts";
 import { POD_LAYOUT } from "./registry/layout.ts";
-import { DENY_ALL, registryNetworkPolicy } from "./registry/network-policies.ts";
+import { DENY_ALL, registryNetworkPolicy, solverNetworkPolicy } from "./registry/network-policies.ts";
 import { OBJECTS, registryPod } from "./registry/pod.ts";
 
 export interface RegistryStackArgs {
@@ -182,8 +182,14 @@ export class RegistryStack extends pulumi.ComponentResource {
   }
 
   private networkPolicies(): k8s.networking.v1.NetworkPolicy[] {
-    const { access, registry } = this.args;
-    const policies = { "deny-all": DENY_ALL, registry: registryNetworkPolicy(access, registry.monitoringNamespace) };
+    const { access, registry, tls } = this.args;
+    const policies = {
+      "deny-all": DENY_ALL,
+      registry: registryNetworkPolicy(access, registry.monitoringNamespace),
+      ...(tls.mode === "cluster-issuer" && access.mode === "ingress"
+        ? { "acme-solver": solverNetworkPolicy(access) }
+        : {}),
+    };
     return Object.entries(policies).map(
       ([name, spec]) =>
         new k8s.networking.v1.NetworkPolicy(

@@ -1,5 +1,5 @@
 import type { types } from "@pulumi/kubernetes";
-import type { AccessSettings } from "../../config/settings.ts";
+import type { AccessSettings, IngressAccess } from "../../config/settings.ts";
 import { selectorOf } from "../labels.ts";
 import { POD_LAYOUT } from "./layout.ts";
 
@@ -25,16 +25,28 @@ export function registryNetworkPolicy(
   };
 }
 
+/**
+ * In to cert-manager's HTTP-01 solvers, which run in the namespace of the Ingress and would be cut off with the rest.
+ * Label and port: https://cert-manager.io/docs/configuration/acme/http01/
+ */
+export function solverNetworkPolicy(access: IngressAccess): NetworkPolicySpec {
+  return {
+    podSelector: { matchLabels: { "acme.cert-manager.io/http01-solver": "true" } },
+    policyTypes: ["Ingress"],
+    ingress: [{ from: [ingressController(access)], ports: [{ protocol: "TCP", port: 8089 }] }],
+  };
+}
+
 function clients(access: AccessSettings): Rule {
   const ports = [{ protocol: "TCP", port: POD_LAYOUT.gatePort }];
-  if (access.mode === "node-port") return { ports };
-  const from = [
-    {
-      namespaceSelector: { matchLabels: { [NAMESPACE_NAME]: access.namespace } },
-      podSelector: { matchLabels: access.podLabels },
-    },
-  ];
-  return { from, ports };
+  return access.mode === "node-port" ? { ports } : { from: [ingressController(access)], ports };
+}
+
+function ingressController(access: IngressAccess): types.input.networking.v1.NetworkPolicyPeer {
+  return {
+    namespaceSelector: { matchLabels: { [NAMESPACE_NAME]: access.namespace } },
+    podSelector: { matchLabels: access.podLabels },
+  };
 }
 
 function monitoring(namespace: string): Rule {

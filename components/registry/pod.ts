@@ -67,7 +67,7 @@ function registryContainer(settings: RegistrySettings): Container {
   return {
     name: "registry",
     image: settings.images.registry,
-    args: ["serve", `${LAYOUT.config}/config.yml`],
+    command: ["registry", "serve", `${LAYOUT.config}/config.yml`],
     env: environment({ ...collectorEnvironment(LAYOUT), OTEL_TRACES_EXPORTER: "none" }),
     resources: settings.resources.registry,
     // It listens on loopback only, out of the kubelet's reach.

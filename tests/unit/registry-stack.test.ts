@@ -297,6 +297,16 @@ describe("ingress", () => {
     expect(engine.resources.filter(({ type }) => type.startsWith("tls:"))).toEqual([]);
   });
 
+  test("cert-manager's HTTP-01 solvers are reached by the ingress controller; elsewhere there is no such hole", async () => {
+    const { engine } = await deploy(SHAPES["ingress, cluster issuer"]);
+    const { spec } = engine.find("NetworkPolicy", "acme-solver", "registry").inputs;
+
+    expect(spec.podSelector.matchLabels).toEqual({ "acme.cert-manager.io/http01-solver": "true" });
+    expect(spec.ingress[0].ports).toEqual([{ protocol: "TCP", port: 8089 }]);
+    expect(spec.ingress[0].from[0].podSelector.matchLabels).toEqual({ "app.kubernetes.io/name": "traefik" });
+    expect((await deploy(HOME)).engine.names("NetworkPolicy")).not.toContain("acme-solver");
+  });
+
   test("browsers are told to stay on HTTPS with a public certificate only", async () => {
     const issuer = { mode: "cluster-issuer", issuer: "ca" };
     const hsts = async (config: StackConfig) => gateConf((await deploy(config)).engine).includes("Strict-Transport");
