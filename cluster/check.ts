@@ -6,6 +6,7 @@ import {
   StorageV1Api,
   VersionApi,
 } from "@kubernetes/client-node";
+import { STACK_ANNOTATION } from "../components/labels.ts";
 import { LONG_UPLOADS_VALUES } from "../components/registry/ingress.ts";
 import { OBJECTS } from "../components/registry/pod.ts";
 import { ConfigError } from "../config/load.ts";
@@ -36,9 +37,22 @@ export async function checkCluster(stack: string, settings: Settings): Promise<C
     storageClass(config, settings),
     pullNamespaces(config, settings),
     longUploads(config, settings),
+    otherStack(config, stack, settings),
   ]);
   if (problems.flat().length > 0) throw new ConfigError(stack, problems.flat());
   return { claimSize: await keptClaimSize(config, settings) };
+}
+
+/** A second stack in the namespace would take over the first one's volume, and a destroy could delete it. */
+async function otherStack(config: KubeConfig, stack: string, { registry }: Settings): Promise<string[]> {
+  const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
+  const found = items.find(({ metadata }) => metadata?.name === registry.namespace);
+  const owner = found?.metadata?.annotations?.[STACK_ANNOTATION];
+  if (owner === undefined || owner === stack) return [];
+  return [
+    `registry.namespace: "${registry.namespace}" belongs to stack ${owner}; allowed: a namespace of this stack's own ` +
+      `(where ${owner} is gone for good: kubectl annotate namespace ${registry.namespace} ${STACK_ANNOTATION}-)`,
+  ];
 }
 
 /** The size that a kept claim has: asking for another would be refused, as a claim of local-path cannot change. */

@@ -11,3 +11,6 @@ export function labelsOf(name: string): Record<string, string> {
 export function selectorOf(name: string): Record<string, string> {
   return { "app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "homecloud" };
 }
+
+/** Names the stack that a namespace belongs to: the provider that takes a kept one back would take any other's as well. */
+export const STACK_ANNOTATION = "homecloud/stack";

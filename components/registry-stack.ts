@@ -3,7 +3,7 @@ import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { AccessSettings, RegistrySettings, TlsSettings } from "../config/settings.ts";
-import { labelsOf, selectorOf } from "./labels.ts";
+import { labelsOf, STACK_ANNOTATION, selectorOf } from "./labels.ts";
 import type { IssuedCertificate, PrivateCa } from "./private-ca.ts";
 import { renderDistribution } from "./registry/distribution.ts";
 import { dockerConfigJson } from "./registry/docker-config.ts";
@@ -101,11 +101,9 @@ export class RegistryStack extends pulumi.ComponentResource {
 
   private makeNamespace(): k8s.core.v1.Namespace {
     const labels = { ...this.labels, "pod-security.kubernetes.io/enforce": "restricted" };
-    return new k8s.core.v1.Namespace(
-      "registry",
-      { metadata: { name: this.args.registry.namespace, labels } },
-      this.kept,
-    );
+    const annotations = { [STACK_ANNOTATION]: pulumi.getStack() };
+    const metadata = { name: this.args.registry.namespace, labels, annotations };
+    return new k8s.core.v1.Namespace("registry", { metadata }, this.kept);
   }
 
   /**

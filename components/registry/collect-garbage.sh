@@ -17,6 +17,14 @@ repositories=$VOLUME/docker/registry/v2/repositories
 blobs=$VOLUME/docker/registry/v2/blobs
 used() { du -sk "$VOLUME" | awk '{ print $1 }'; }
 
+# Not busybox's `timeout`: it leaves a helper that would hold the lock for another second.
+end_after() { # PID SECONDS
+  sleep "$2" &
+  pause=$!
+  trap 'kill "$pause"; exit' TERM
+  wait "$pause" && kill "$1"
+}
+
 # A dry run only reads and prints a line a blob: nobody's writes need to wait for that.
 case " $* " in
 *" --dry-run "* | *" -d "*)
@@ -27,7 +35,13 @@ esac
 # Held on a file descriptor that the collector inherits: the quota container sees the lock, tells the gate, and reopens
 # writes when the last process that holds it is gone, whoever was killed.
 exec 9>>"$LOCKS/collect"
-flock -n 9 || fail "a collection is already running"
+# Tried more than once: the quota container takes the lock for a moment every second, to see whether it is free.
+tries=0
+until flock -n 9; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 4 ] || fail "a collection is already running"
+  sleep 1
+done
 
 waited=0
 until [ -f "$STATE/maintenance" ]; do
@@ -54,7 +68,12 @@ if [ -d "$blobs" ]; then
   # Its line a blob goes into awk, not to the terminal: a client that is gone leaves a pipe that nobody reads, and a
   # collector that blocks on it would hold the lock until its time limit (seen: pushes refused for minutes).
   {
-    timeout "$longest" registry garbage-collect "$@" "$DISTRIBUTION_CONF" 2>&1 || echo "failed with status $?"
+    registry garbage-collect "$@" "$DISTRIBUTION_CONF" 2>&1 &
+    collector=$!
+    end_after "$collector" "$longest" 9>&- >/dev/null 2>&1 &
+    watchdog=$!
+    wait "$collector" || echo "failed with status $?"
+    kill "$watchdog"
   } | awk '
     /eligible for deletion$/ && /marked/ { summary = $0 }
     { last = $0 }

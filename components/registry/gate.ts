@@ -157,6 +157,8 @@ server {
   ${options.tls ? tlsLines(layout) : plainLines}
   server_tokens off;
   default_type application/json;
+  # @unavailable is an error page that has an error page of its own.
+  recursive_error_pages on;
   limit_req zone=requests burst=4000 nodelay;
   limit_conn connections 1000;
   set $full 0;

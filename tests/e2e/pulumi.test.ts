@@ -221,6 +221,11 @@ describeWith("pulumi", "with Pulumi's engine", () => {
     ],
     ["an unknown key", { "homecloud:registrySize": "30Gi" }, /registrySize: there is no such setting/],
     [
+      "another stack's namespace",
+      { "homecloud:registry": { namespace: "registry" } },
+      /registry\.namespace: "registry" belongs to stack local/,
+    ],
+    [
       "a missing cluster",
       { "homecloud:kubeconfig": "/nowhere/kubeconfig" },
       /kubeconfig: \/nowhere\/kubeconfig cannot be read/,
