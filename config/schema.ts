@@ -57,7 +57,7 @@ const resources = z
     gate: container(
       "of nginx, through which every byte passes",
       { cpu: "50m", memory: "32Mi" },
-      { cpu: "1", memory: "128Mi" },
+      { cpu: "1", memory: "256Mi" },
     ),
     login: container(
       "of the login check: bcrypt only",
@@ -67,7 +67,7 @@ const resources = z
     quota: container(
       "of what measures the volume and relays writes",
       { cpu: "20m", memory: "16Mi" },
-      { cpu: "500m", memory: "64Mi" },
+      { cpu: "500m", memory: "128Mi" },
     ),
   })
   .prefault({});

@@ -19,10 +19,12 @@ used() { du -sk "$VOLUME" | awk '{ print $1 }'; }
 
 # Not busybox's `timeout`: it leaves a helper that would hold the lock for another second.
 end_after() { # PID SECONDS
+  pause=
+  trap '[ -z "$pause" ] || kill "$pause"; exit' TERM
   sleep "$2" &
   pause=$!
-  trap 'kill "$pause"; exit' TERM
-  wait "$pause" && kill "$1"
+  wait "$pause"
+  if grep -q garbage-collect "/proc/$1/cmdline"; then kill "$1"; fi
 }
 
 # A dry run only reads and prints a line a blob: nobody's writes need to wait for that.
@@ -49,12 +51,11 @@ until [ -f "$STATE/maintenance" ]; do
   sleep 1; waited=$((waited + 1))
 done
 
-# The number was counted before the gate closed; wait for the next one.
-sleep 3
+# A file that is missing has not been counted since the gate closed, and `unknown` is not none.
 waited=0
-while [ "$(cat "$STATE/writers" 2>/dev/null || echo 0)" -gt 0 ]; do
+while writers=$(cat "$STATE/writers" 2>/dev/null || echo unknown) && [ "$writers" != 0 ]; do
   [ "$waited" -lt "$drain" ] || fail "pushes are still under way after $drain s; nothing was changed, writes are open again. Run it again later"
-  [ $((waited % 15)) -ne 0 ] || say "waiting for $(cat "$STATE/writers") pushes to end"
+  [ $((waited % 15)) -ne 3 ] || say "waiting for pushes to end: $writers"
   sleep 1; waited=$((waited + 1))
 done
 

@@ -1,6 +1,7 @@
 import { registryErrorJson } from "./errors.ts";
 import { type Layout, STATE_FILES } from "./layout.ts";
-import { nginxMain, quote } from "./nginx.ts";
+import { BODY_STEP, nginxMain, quoteExactly } from "./nginx.ts";
+import { MAINTENANCE_ANSWER } from "./writes.ts";
 
 /** What the gate must know beyond its layout. */
 export interface GateOptions {
@@ -51,13 +52,14 @@ large_client_header_buffers 4 32k;
 keepalive_timeout 75s;
 keepalive_requests 100000;
 # How much of an upload is handed on at a time: fewer and larger steps than the default's 16k.
-client_body_buffer_size 512k;
+client_body_buffer_size ${BODY_STEP};
 proxy_http_version 1.1;
 proxy_request_buffering off;
 proxy_buffering on;
-proxy_buffers 8 128k;
+# For each transfer to a slow client, and there may be hundreds: 150 stalled pulls with 8 buffers of 128k took 174 MiB.
+proxy_buffers 4 32k;
 proxy_buffer_size 16k;
-proxy_busy_buffers_size 256k;
+proxy_busy_buffers_size 64k;
 proxy_max_temp_file_size 0;
 proxy_connect_timeout 5s;
 proxy_read_timeout ${LONGEST_SILENCE};
@@ -86,7 +88,7 @@ limit_conn_status 429;`;
  */
 const decisions = (writer: string) => `
 map $request_method $is_write { default 1; GET 0; HEAD 0; OPTIONS 0; }
-map $remote_user $is_writer { default 0; ${quote(`~^${writer.replaceAll(".", "\\.")}$`)} 1; }
+map $remote_user $is_writer { default 0; ${quoteExactly(writer)} 1; }
 # In the reserve (full) no upload begins, and those under way end, with the manifest that makes an image of them; at the
 # limit (over) only deletes go on.
 map "$is_write$is_writer $request_method $maintenance$over$full" $backend {
@@ -94,7 +96,7 @@ map "$is_write$is_writer $request_method $maintenance$over$full" $backend {
   "~^0" registry;
   "~^10" denied;
   "~^11 \\S+ 1" maintenance;
-  "~^11 DELETE" registry;
+  "~^11 DELETE" writes;
   "~^11 \\S+ .1" full;
   "~^11 POST ..1" full;
 }`;
@@ -135,6 +137,7 @@ proxy_cache_path ${tmp}/logins levels=1 keys_zone=logins:1m max_size=8m inactive
  */
 const loginLimits = ({ tmp, counters }: Layout) => `
 limit_req_zone "$http_x_client_address $remote_user" zone=logins_of_user:2m rate=2r/s;
+limit_req_zone $http_x_client_address zone=logins_of_address:2m rate=2r/s;
 limit_req_zone $server_name zone=logins_in_total:32k rate=4r/s;
 limit_conn_zone $server_name zone=logins_at_once:32k;
 map $status $failed_login { 401 1; 429 1; }
@@ -144,8 +147,11 @@ server {
   access_log ${counters}/logins.failed tick if=$failed_login;
   location / {
     limit_req zone=logins_of_user burst=5 nodelay;
-    limit_req zone=logins_in_total burst=8 nodelay;
+    # One address cannot use up what all have together, by names that nobody has.
+    limit_req zone=logins_of_address burst=8 nodelay;
+    limit_req zone=logins_in_total burst=16 nodelay;
     limit_conn logins_at_once 4;
+    proxy_read_timeout 20s;
     proxy_pass http://login;
     proxy_set_header Connection "";
   }
@@ -170,7 +176,7 @@ server {
   ${securityHeaders(options)}
 ${healthLocation(layout)}
   location / {
-    # Every client asks once without a login, to learn how to log in: answered here, uncounted.
+    # Every client asks once without a login, to learn how to log in: answered here, before any limit.
     if ($http_authorization = "") { return 401; }
     auth_request /_login;
     auth_request_set $login_status $upstream_status;
@@ -230,6 +236,10 @@ const loginLocation = `  location = /_login {
     proxy_cache logins;
     proxy_cache_key $http_authorization;
     proxy_cache_valid 204 ${LOGIN_MEMORY};
+    # Whoever was in stays in while the login check is busy, refuses for its rate or is away: a yes is never wrong, because
+    # another htpasswd comes with another pod.
+    proxy_cache_use_stale updating error timeout http_429 http_500 http_502 http_503 http_504;
+    proxy_read_timeout 20s;
     proxy_cache_lock on;
     proxy_cache_lock_timeout 10s;
     proxy_cache_lock_age 10s;
@@ -268,8 +278,10 @@ const namedAnswers = ({ state }: Layout, headers: string) => `  location @login_
     add_header Retry-After 5 always;
     root ${state};
     error_page 403 /${STATE_FILES.fullAnswer};
-    # Asked anew: the flag tells how it was when the upload began, and the relay is cut when that has changed.
-    if (-f ${state}/${STATE_FILES.full}) { return 403; }
+    # Asked anew: the flags tell how it was when the upload began, and the relay is cut when that has changed.
+    set $was_cut 0;
+    if (-f ${state}/${STATE_FILES.over}) { set $was_cut $is_write; }
+    if ($was_cut) { return 403; }
     return 503 ${registryErrorJson("UNAVAILABLE", "the registry does not answer; try again in a few seconds")};
   }
   location = /${STATE_FILES.fullAnswer} { internal; root ${state}; }`;
@@ -297,7 +309,7 @@ server {
   access_log off;
   default_type application/json;
   add_header Retry-After 30 always;
-  return 503 ${registryErrorJson("UNAVAILABLE", "garbage is being collected: pulls go on, pushes are possible again in a few minutes")};
+  return 503 ${MAINTENANCE_ANSWER};
 }`;
 
 const metricsServer = (layout: Layout) => `

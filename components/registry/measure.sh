@@ -38,6 +38,8 @@ measure() {
     /\/_uploads\/[^\/]+$/ { uploads++; bytes += $1 }
     { total = $1 }
     END { printf "%.0f %d %.0f", total * 1024, uploads, bytes * 1024 }')
+  # A walk that failed says 0: what was known before still holds, and at the start that is full.
+  [ "$1" -gt 0 ] || return 0
   used=$1 uploads=$2 upload_bytes=$3
   free=$(df -Pk "$VOLUME" | awk 'END { printf "%.0f", $4 * 1024 }')
 }
@@ -62,12 +64,15 @@ tell() {
 # The lock is the kernel's and goes with the last process that holds it: however the collector ends, writes reopen.
 watch_collector() {
   if flock -n -s "$LOCKS/collect" true; then maintenance=0; else maintenance=1; fi
+  # The collector waits for a count that was made after the gate closed.
+  if [ "$maintenance" = 1 ] && [ ! -f "$STATE/maintenance" ]; then rm -f "$STATE/writers"; fi
   flag maintenance "$maintenance"
 }
 
+# `unknown` where the relay does not answer: nobody may take that for none.
 count_writers() {
-  writers=$(timeout 2 wget -q -O - "$WRITERS_URL" 2>/dev/null | awk '/Writing/ { print $4 - 1 }')
-  put writers "${writers:-0}"
+  writers=$(timeout 5 wget -q -O - "$WRITERS_URL" 2>/dev/null | awk '/Writing/ { print $4 - 1 }')
+  put writers "${writers:-unknown}"
 }
 
 tally() { # NAME : events so far; the file is emptied before it fills the memory volume
@@ -87,7 +92,7 @@ watch_health() {
     if timeout 5 wget -q -O /dev/null "$REGISTRY_HEALTH_URL" 2>/dev/null; then registry=pass; fi
     # A user that does not exist: 401 shows that the file of users was read, and nothing is hashed.
     if timeout 10 wget -O /dev/null --header "Authorization: Basic bm9ib2R5Og==" "$LOGIN_CHECK_URL" 2>&1 | grep -q ' 401 '; then login=pass; fi
-    if [ -n "$(find "$STATE/metrics.txt" -mmin -1 2>/dev/null)" ]; then volume=pass; fi
+    if timeout 10 df -Pk "$VOLUME" >/dev/null 2>&1; then volume=pass; fi
     status=pass
     case $registry$login$volume in *fail*) status=fail ;; esac
     put health.json "{\"status\":\"$status\",\"checks\":{\"registry\":\"$registry\",\"volume\":\"$volume\",\"login\":\"$login\"}}"
@@ -120,7 +125,7 @@ homecloud_registry_full $full
 homecloud_registry_maintenance $maintenance
 # HELP homecloud_registry_writers Writes under way.
 # TYPE homecloud_registry_writers gauge
-homecloud_registry_writers ${writers:-0}
+homecloud_registry_writers ${writers:-NaN}
 # HELP homecloud_gate_requests_total Requests that the gate answered, by class of status.
 # TYPE homecloud_gate_requests_total counter
 homecloud_gate_requests_total{class=\"2xx\"} $(tally requests.2xx)
@@ -138,17 +143,18 @@ mkdir -p "$STATE" "$LOCKS"
 rm -f "$STATE/healthy"
 # QUIT is what the nginx image asks to be stopped with; as process 1 the shell would ignore it for the whole grace period.
 trap stop TERM INT QUIT
+used=$LIMIT uploads=0 upload_bytes=0 free=0
 start_relay
 start_health
 while :; do
   kill -0 "$relay" 2>/dev/null || start_relay
   kill -0 "$health" 2>/dev/null || start_health
   watch_collector
+  count_writers
   measure
   decide
   tell
-  count_writers
-  if [ "$over" = 1 ] && [ "${writers:-0}" -gt 0 ]; then cut_writes; fi
+  if [ "$over" = 1 ] && [ "${writers:-1}" -gt 0 ]; then cut_writes; fi
   publish
   sleep "$INTERVAL" &
   wait $!

@@ -1,10 +1,20 @@
 import type { Layout } from "./layout.ts";
 
+/** How much of an upload is handed on at a time, in the gate and in the relay: fewer steps than the default's 16k. */
+export const BODY_STEP = "128k";
+
 /** A value as nginx reads it back. nginx has no escape for '$': such a value cannot be written and is refused. */
 export function quote(value: string): string {
-  if (value.includes("$") && !value.startsWith("~")) throw new Error(`nginx cannot quote a value with '$': ${value}`);
-  return `'${value.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  if (value.includes("$")) throw new Error(`nginx cannot quote a value with '$': ${value}`);
+  return inQuotes(value);
 }
+
+/** A key of an nginx map that matches exactly this text; a plain key would ignore case. */
+export function quoteExactly(text: string): string {
+  return inQuotes(`~^${text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`);
+}
+
+const inQuotes = (text: string) => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 
 /** A whole configuration file of one nginx: runs in the foreground, writes to its own temporary folder only. */
 export function nginxMain({ tmp }: Layout, name: string, http: string[]): string {
@@ -23,4 +33,12 @@ scgi_temp_path ${tmp}/${name}-scgi;
 ${http.filter((section) => section !== "").join("\n")}
 }
 `;
+}
+
+/**
+ * How a container starts its nginx. Not by the image's entry point: it edits files, and the root is read-only. One that was
+ * killed finds its sockets again, as its memory volume lives as long as the pod, and nginx binds to none that exists.
+ */
+export function nginxCommand(name: string, { tmp, config }: Layout): [string, ...string[]] {
+  return ["sh", "-c", `rm -f ${tmp}/*.sock && exec nginx -e stderr -p ${tmp}/ -c ${config}/${name}.conf`];
 }

@@ -2,6 +2,7 @@ import type { types } from "@pulumi/kubernetes";
 import type { RegistrySettings } from "../../config/settings.ts";
 import { collectorEnvironment, quotaEnvironment } from "./files.ts";
 import { POD_LAYOUT as LAYOUT, STATE_FILES } from "./layout.ts";
+import { nginxCommand } from "./nginx.ts";
 
 type Container = types.input.core.v1.Container;
 type PodSpec = types.input.core.v1.PodSpec;
@@ -142,7 +143,8 @@ function loginContainer(settings: RegistrySettings): Container {
 }
 
 function quotaContainer(settings: RegistrySettings): Container {
-  const alive = `test -n "$(find ${LAYOUT.state}/${STATE_FILES.metrics} -mmin -1)"`;
+  // Ten minutes: on a spinning disk the walk over a large registry is slow, and to restart it would only begin it anew.
+  const alive = `test -n "$(find ${LAYOUT.state}/${STATE_FILES.metrics} -mmin -10)"`;
   const { limitBytes, reserveBytes, keepFreeBytes, namespace } = settings;
   const quota = {
     limitBytes,
@@ -178,8 +180,7 @@ function nginx(name: "gate" | "login", settings: RegistrySettings): Container {
   return {
     name,
     image: settings.images.nginx,
-    // Not the image's entry point: it edits files, and the root is read-only.
-    command: ["nginx", "-e", "stderr", "-p", `${LAYOUT.tmp}/`, "-c", `${LAYOUT.config}/${name}.conf`],
+    command: nginxCommand(name, LAYOUT),
     resources: settings.resources[name],
   };
 }

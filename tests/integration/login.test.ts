@@ -8,7 +8,7 @@ let pod: Pod;
 const as = (user?: { name: string; password: string }) => new RegistryClient(pod.url, user);
 
 beforeAll(async () => {
-  pod = await Pod.start(podTools(await testTools()));
+  pod = await Pod.start(podTools(await testTools()), { trustedProxies: ["127.0.0.1/32"] });
 });
 afterAll(() => pod?.stop());
 
@@ -108,6 +108,16 @@ describe("under load", () => {
     expect(answers.filter((status) => status === 429).length, "most are refused without a hash").toBeGreaterThan(
       answers.length / 2,
     );
+  });
+
+  test("names that nobody has, from one address, leave room for the first login from another", async () => {
+    await pod.restart();
+    const strangers = Promise.all(
+      Array.from({ length: 60 }, (_, i) => as({ name: `nobody-${i}`, password: "x" }).request("/v2/")),
+    );
+    await strangers;
+    const first = await as(WRITER).request("/v2/", { headers: { "x-forwarded-for": "127.0.0.8" } });
+    expect(first.status).toBe(200);
   });
 
   test("a wrong login is refused with a reason once there were too many", async () => {

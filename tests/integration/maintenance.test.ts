@@ -67,7 +67,7 @@ test("a collection waits for pushes that are under way, and gives up without a c
   await sleep(1500);
   const { all, exitCode } = await pod.collectGarbage([], { DRAIN_SECONDS: "4" });
   expect(exitCode).toBe(1);
-  expect(all).toContain("waiting for 1 pushes to end");
+  expect(all).toContain("waiting for pushes to end: 1");
   expect(all).toContain("nothing was changed");
   slow.destroy();
   expect(await until(isWritable, 5)).toBe(true);
@@ -98,6 +98,20 @@ test("health names its checks, and is no longer well when the registry is gone",
   const answer = await client.request("/v2/kept/manifests/1");
   expect(answer.status).toBe(503);
   expect(await errorOf(answer)).toMatchObject({ code: "UNAVAILABLE" });
+});
+
+test("a gate that was killed starts again on what it has left", async () => {
+  await pod.restart();
+  await pod.kill("gate");
+  pod.start("gate");
+  await pod.untilHealthy();
+  expect((await client.request("/v2/")).status).toBe(200);
+});
+
+test("whoever was in stays in while the login check is away", async () => {
+  expect((await client.request("/v2/")).status).toBe(200);
+  await pod.kill("login");
+  expect((await client.request("/v2/")).status).toBe(200);
 });
 
 test("without the login check nobody gets in, and is told that it is not their password", async () => {

@@ -15,6 +15,7 @@ import {
 } from "../../components/registry/files.ts";
 import { type RegistryUser, renderHtpasswd } from "../../components/registry/htpasswd.ts";
 import type { Layout } from "../../components/registry/layout.ts";
+import { nginxCommand } from "../../components/registry/nginx.ts";
 import { basic, type Credentials, sha256 } from "./client.ts";
 
 /** Programs that the pod's images carry, as paths on this machine. */
@@ -207,18 +208,26 @@ export class Pod {
     for (const [name, target] of links) await symlink(target, `${this.root}/bin/${name}`).catch(() => undefined);
   }
 
-  private async startAll(): Promise<void> {
+  /** Starts one process again in the folders that it has left, as Kubernetes starts a container that has ended. */
+  start(name: "registry" | "login" | "quota" | "gate"): void {
     const { layout, tools, root } = this;
     const env = { PATH: `${root}/bin`, OTEL_TRACES_EXPORTER: "none" };
-    const nginx = (conf: string) =>
-      [tools.nginx, ["-e", "stderr", "-p", layout.tmp, "-c", `${layout.config}/${conf}`]] as const;
-    this.spawn("registry", [tools.registry, ["serve", `${layout.config}/config.yml`]], env);
-    this.spawn("login", nginx("login.conf"), env);
-    this.spawn("quota", [tools.busybox, ["sh", `${scripts}measure.sh`]], {
-      ...env,
-      ...quotaEnvironment(layout, this.quota()),
-    });
-    this.spawn("gate", nginx("gate.conf"), env);
+    // As the pod has it: a path of the pod in the command is one of this layout here.
+    const nginx = (which: "gate" | "login") => {
+      // The pod gives the login check half a processor; here it gets what the others leave.
+      const nice = which === "login" ? ["nice", "-n", "19"] : [];
+      const [program = "", ...args] = [...nice, ...nginxCommand(which, layout)];
+      return [tools.busybox, [program, ...args]] as const;
+    };
+    if (name === "registry") this.spawn(name, [tools.registry, ["serve", `${layout.config}/config.yml`]], env);
+    else if (name === "quota") {
+      const quota = { ...env, ...quotaEnvironment(layout, this.quota()) };
+      this.spawn(name, [tools.busybox, ["sh", `${scripts}measure.sh`]], quota);
+    } else this.spawn(name, nginx(name), env);
+  }
+
+  private async startAll(): Promise<void> {
+    for (const name of ["registry", "login", "quota", "gate"] as const) this.start(name);
     await this.untilHealthy();
   }
 
@@ -252,7 +261,7 @@ export class Pod {
     this.processes.set(name, { pid: child.pid, ended: child });
   }
 
-  private async untilHealthy(): Promise<void> {
+  async untilHealthy(): Promise<void> {
     for (let attempt = 0; attempt < 100; attempt++) {
       const answer = await fetch(`${this.url}/healthz`).catch(() => undefined);
       if (answer?.ok) return;

@@ -61,7 +61,7 @@ describe("defaults", () => {
 
     expect(resources.gate).toEqual({
       requests: { cpu: "50m", memory: "32Mi" },
-      limits: { cpu: "2", memory: "128Mi" },
+      limits: { cpu: "2", memory: "256Mi" },
     });
   });
 

@@ -14,7 +14,7 @@ import { type GateOptions, renderGate } from "../../components/registry/gate.ts"
 import { renderHtpasswd } from "../../components/registry/htpasswd.ts";
 import { POD_LAYOUT } from "../../components/registry/layout.ts";
 import { renderLogin } from "../../components/registry/login.ts";
-import { quote } from "../../components/registry/nginx.ts";
+import { quote, quoteExactly } from "../../components/registry/nginx.ts";
 import { renderWrites } from "../../components/registry/writes.ts";
 
 const OPTIONS: GateOptions = { writer: "homelab", tls: false, trustedProxies: ["10.42.0.0/16"] };
@@ -87,11 +87,12 @@ describe("the gate", () => {
     expect(login).toContain("proxy_pass_request_body off;");
   });
 
-  test("limits how often bcrypt is asked: by client and user, and in total", () => {
+  test("limits how often bcrypt is asked: by client and user, by client, and in total", () => {
     const limited = block(gate(), "server {\n  listen unix:/tmp/login.sock;");
 
     expect(gate()).toContain('limit_req_zone "$http_x_client_address $remote_user" ');
-    expect(limited.match(/limit_req zone/g)).toHaveLength(2);
+    expect(gate()).toContain("limit_req_zone $http_x_client_address ");
+    expect(limited.match(/limit_req zone/g)).toHaveLength(3);
     expect(limited).toContain("proxy_pass http://login;");
     expect(block(gate(), "location = /_login")).toContain("proxy_set_header X-Client-Address $remote_addr;");
   });
@@ -121,10 +122,9 @@ describe("the gate", () => {
         expect(backend(gate(), { ...PULLER, method, ...state })).toBe("denied");
   });
 
-  test("sends the writer's writes through the relay that can be cut, but for deletes, which free space", () => {
-    for (const method of ["POST", "PATCH", "PUT", "PURGE"])
+  test("sends the writer's writes through the relay that can be cut", () => {
+    for (const method of ["POST", "PATCH", "PUT", "PURGE", "DELETE"])
       expect(backend(gate(), { ...WRITER, method })).toBe("writes");
-    expect(backend(gate(), { ...WRITER, method: "DELETE" })).toBe("registry");
   });
 
   test("begins no upload in the reserve, and lets those under way end", () => {
@@ -136,7 +136,8 @@ describe("the gate", () => {
   test("lets only deletes go on at the limit", () => {
     for (const method of ["POST", "PATCH", "PUT"])
       expect(backend(gate(), { ...WRITER, method, ...FULL, ...OVER })).toBe("full");
-    expect(backend(gate(), { ...WRITER, method: "DELETE", ...FULL, ...OVER })).toBe("registry");
+    expect(backend(gate(), { ...WRITER, method: "DELETE", ...FULL, ...OVER })).toBe("writes");
+    expect(renderWrites(POD_LAYOUT)).toContain("map $request_method $takes_room { default 1; DELETE 0; }");
   });
 
   test("stops every write, deletes too, while garbage is collected", () => {
@@ -286,7 +287,7 @@ describe("small renderers", () => {
   test("a value is quoted as nginx reads it back", () => {
     expect(quote("plain")).toBe("'plain'");
     expect(quote("it's")).toBe(String.raw`'it\'s'`);
-    expect(quote(String.raw`~^a\.b$`)).toBe(String.raw`'~^a\\.b$'`);
+    expect(quoteExactly("a.b")).toBe(String.raw`'~^a\\.b$'`);
     expect(() => quote("costs $5")).toThrow("nginx cannot quote a value with '$'");
   });
 

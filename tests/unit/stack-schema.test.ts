@@ -109,7 +109,7 @@ describe("the table of settings", () => {
 
     for (const row of rows) expect(row).toMatch(/^\| `[\w.]+` \| (`.+`|must be set|) \| [A-Z].+\. \|$/);
     expect(table).toContain("| `registry.storage` | `30Gi` |");
-    expect(table).toContain('`{requests: {cpu: 50m, memory: 32Mi}, limits: {cpu: "1", memory: 128Mi}}`');
+    expect(table).toContain('`{requests: {cpu: 50m, memory: 32Mi}, limits: {cpu: "1", memory: 256Mi}}`');
     expect(table).toContain("One of `ingress`, `node-port`.");
     expect(table).toContain(
       "| `tls.issuer` | must be set | Name of cert-manager's ClusterIssuer. Mode `cluster-issuer` only. |",
