@@ -4,6 +4,7 @@ import {
   CustomObjectsApi,
   KubeConfig,
   StorageV1Api,
+  type V1PersistentVolumeClaim,
   VersionApi,
 } from "@kubernetes/client-node";
 import { STACK_ANNOTATION } from "../components/labels.ts";
@@ -33,14 +34,16 @@ export async function checkCluster(stack: string, settings: Settings): Promise<C
       `kubeconfig: the cluster at ${server} does not answer (${reason(error)}). Is it running, and is this its context: ${config.getCurrentContext()}?`,
     ]);
   });
+  const claim = await keptClaim(config, settings);
   const problems = await Promise.all([
+    otherStorageClass(claim, settings),
     storageClass(config, settings),
     pullNamespaces(config, settings),
     longUploads(config, settings),
     otherStack(config, stack, settings),
   ]);
   if (problems.flat().length > 0) throw new ConfigError(stack, problems.flat());
-  return { claimSize: await keptClaimSize(config, settings) };
+  return { claimSize: claim?.spec?.resources?.requests?.storage };
 }
 
 /** A second stack in the namespace would take over the first one's volume, and a destroy could delete it. */
@@ -55,13 +58,21 @@ async function otherStack(config: KubeConfig, stack: string, { registry }: Setti
   ];
 }
 
-/** The size that a kept claim has: asking for another would be refused, as a claim of local-path cannot change. */
-async function keptClaimSize(config: KubeConfig, { registry }: Settings): Promise<string | undefined> {
-  const { items } = await config
+/** A claim that was kept stays as it is: what is asked of a new one does not change it. */
+async function keptClaim(config: KubeConfig, { registry }: Settings): Promise<V1PersistentVolumeClaim | undefined> {
+  const claims = await config
     .makeApiClient(CoreV1Api)
     .listNamespacedPersistentVolumeClaim({ namespace: registry.namespace });
-  const claim = items.find(({ metadata }) => metadata?.name === OBJECTS.claim);
-  return claim?.spec?.resources?.requests?.storage;
+  return claims.items.find(({ metadata }) => metadata?.name === OBJECTS.claim);
+}
+
+function otherStorageClass(claim: V1PersistentVolumeClaim | undefined, { registry }: Settings): string[] {
+  const has = claim?.spec?.storageClassName;
+  if (has === undefined || has === registry.storageClass) return [];
+  return [
+    `registry.storageClass: "${registry.storageClass}" is not allowed; allowed: ${has}, which the volume has. ` +
+      "To move it: docs/operations.md, back up and restore",
+  ];
 }
 
 function loadKubeconfig(stack: string, { cluster }: Settings): KubeConfig {

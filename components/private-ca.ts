@@ -50,7 +50,8 @@ export class PrivateCa extends pulumi.ComponentResource {
       `${name}-request`,
       {
         privateKeyPem: key.privateKeyPem,
-        subject: { commonName: names[0] ?? name, organization: "homecloud" },
+        // X.509 allows 64 characters here; what clients look at are the names below.
+        subject: { commonName: names.find((host) => host.length <= 64) ?? name, organization: "homecloud" },
         dnsNames: names.filter((host) => isIP(host) === 0),
         ipAddresses: names.filter((host) => isIP(host) !== 0),
       },

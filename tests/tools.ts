@@ -1,4 +1,5 @@
 import { prepareTools, type ToolName, type Tools } from "../lab/lab.ts";
+import { unpackedProgram } from "../lab/tools.ts";
 import type { PodTools } from "./integration/pod.ts";
 
 /** What the integration tests run: no cluster, no root. */
@@ -9,7 +10,8 @@ export function testTools(): Promise<Tools> {
   return prepareTools((line) => console.error(line), TOOLS);
 }
 
-/** The programs of the registry's pod. */
-export function podTools({ bin }: Tools): PodTools {
-  return { nginx: bin("nginx"), registry: bin("registry"), busybox: bin("busybox"), flock: bin("flock") };
+/** The programs of the registry's pod. busybox as unpacked: a wrapper would not see by which name it was called. */
+export async function podTools({ bin }: Tools): Promise<PodTools> {
+  const busybox = await unpackedProgram("busybox");
+  return { nginx: bin("nginx"), registry: bin("registry"), busybox, flock: bin("flock") };
 }

@@ -52,7 +52,7 @@ export function quotaEnvironment(layout: Layout, options: QuotaOptions): Record<
     WRITES_CONF: `${layout.config}/writes.conf`,
     WRITERS_URL: `http://${loopback}:${writesPort}/homecloud/writers`,
     REGISTRY_HEALTH_URL: `http://${loopback}:${registryDebugPort}/debug/health`,
-    LOGIN_CHECK_URL: `http://${loopback}:${loginPort}/`,
+    LOGIN_CHECK_URL: `http://${loopback}:${loginPort}/check`,
   };
 }
 

@@ -124,7 +124,7 @@ function gateContainer({ settings, tls }: PodOptions): Container {
 }
 
 function loginContainer(settings: RegistrySettings): Container {
-  const check = `wget -O /dev/null http://${LAYOUT.loopback}:${LAYOUT.loginPort}/ 2>&1 | grep -q ' 401 '`;
+  const check = `wget -O /dev/null http://${LAYOUT.loopback}:${LAYOUT.loginPort}/check 2>&1 | grep -q ' 401 '`;
   return {
     ...nginx("login", settings),
     // Wrong logins may keep it busy for seconds; only one that answers nothing at all is ended.

@@ -8,7 +8,7 @@ let pod: Pod;
 const as = (user?: { name: string; password: string }) => new RegistryClient(pod.url, user);
 
 beforeAll(async () => {
-  pod = await Pod.start(podTools(await testTools()), { trustedProxies: ["127.0.0.1/32"] });
+  pod = await Pod.start(await podTools(await testTools()), { trustedProxies: ["127.0.0.1/32"] });
 });
 afterAll(() => pod?.stop());
 

@@ -8,7 +8,7 @@ let pod: Pod;
 let client: RegistryClient;
 
 beforeAll(async () => {
-  pod = await Pod.start(podTools(await testTools()));
+  pod = await Pod.start(await podTools(await testTools()));
   client = new RegistryClient(pod.url, WRITER);
 });
 afterAll(() => pod?.stop());

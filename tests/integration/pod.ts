@@ -214,10 +214,11 @@ export class Pod {
     const env = { PATH: `${root}/bin`, OTEL_TRACES_EXPORTER: "none" };
     // As the pod has it: a path of the pod in the command is one of this layout here.
     const nginx = (which: "gate" | "login") => {
+      const [shell = "", ...args] = nginxCommand(which, layout);
       // The pod gives the login check half a processor; here it gets what the others leave.
-      const nice = which === "login" ? ["nice", "-n", "19"] : [];
-      const [program = "", ...args] = [...nice, ...nginxCommand(which, layout)];
-      return [tools.busybox, [program, ...args]] as const;
+      return which === "login"
+        ? (["/usr/bin/nice", ["-n", "19", tools.busybox, shell, ...args]] as const)
+        : ([tools.busybox, [shell, ...args]] as const);
     };
     if (name === "registry") this.spawn(name, [tools.registry, ["serve", `${layout.config}/config.yml`]], env);
     else if (name === "quota") {

@@ -14,7 +14,7 @@ let pod: Pod;
 let client: RegistryClient;
 
 beforeAll(async () => {
-  pod = await Pod.start(podTools(await testTools()), { quota: { limitBytes: LIMIT, reserveBytes: RESERVE } });
+  pod = await Pod.start(await podTools(await testTools()), { quota: { limitBytes: LIMIT, reserveBytes: RESERVE } });
   client = new RegistryClient(pod.url, WRITER);
 });
 afterAll(() => pod?.stop());
@@ -111,7 +111,9 @@ describe("20 chunked uploads without a length when the limit is reached", () => 
 });
 
 test("a node whose disk runs low takes no new uploads, and says that it is the disk", async () => {
-  const low = await Pod.start(podTools(await testTools()), { quota: { limitBytes: 2 ** 40, keepFreeBytes: 2 ** 50 } });
+  const low = await Pod.start(await podTools(await testTools()), {
+    quota: { limitBytes: 2 ** 40, keepFreeBytes: 2 ** 50 },
+  });
   try {
     await measured();
     const { answer } = await new RegistryClient(low.url, WRITER).beginUpload("more");
