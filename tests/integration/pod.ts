@@ -156,6 +156,20 @@ export class Pod {
     return upload;
   }
 
+  /** Bytes of memory of its own that a container's processes hold: what counts against its limit, but for the page cache. */
+  async memoryOf(name: string): Promise<number> {
+    const { stdout } = await execa("ps", ["-eo", "pid=,ppid="]);
+    const parents = stdout.split("\n").map((line) => line.trim().split(/\s+/).map(Number));
+    const family = new Set([this.processes.get(name)?.pid]);
+    // Children are listed after their parents, but for numbers that have gone round: twice is enough here.
+    for (const [pid, parent] of [...parents, ...parents]) if (family.has(parent)) family.add(pid);
+    const statuses = [...family].map((pid) => readFile(`/proc/${pid}/status`, "utf8").catch(() => ""));
+    const kilobytes = (await Promise.all(statuses)).map((status) =>
+      Number(/^RssAnon:\s+(\d+)/m.exec(status)?.[1] ?? 0),
+    );
+    return kilobytes.reduce((sum, next) => sum + next, 0) * 1024;
+  }
+
   /** Everything that the processes have logged. */
   async logs(): Promise<string> {
     const names = ["registry", "login", "quota", "gate", "access"];
