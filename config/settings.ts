@@ -7,7 +7,6 @@ export type TlsSettings = Config["tls"];
 /** How clients reach the cluster: through an Ingress or a port on every node. */
 export type AccessSettings = Config["access"];
 export type IngressAccess = Of<AccessSettings, "ingress">;
-export type NodePortAccess = Of<AccessSettings, "node-port">;
 export type ResourceSettings = Config["registry"]["resources"];
 
 /** The registry's part of the settings, with everything derived that more than one place needs. */
