@@ -64,6 +64,8 @@ async function unpack(): Promise<void> {
     await execa("dpkg-deb", ["--extract", `${archives}/${file}`, debianRoot]);
     await unlink(`${archives}/${file}`);
   }
+  // Nothing is installed: no program in here may give anybody root's rights.
+  await execa("find", [debianRoot, "-type", "f", "-perm", "/6000", "-exec", "chmod", "ug-s", "{}", "+"]);
 }
 
 /** Folders with unpacked shared libraries: `/lib` and `/usr/lib` differ before Debian 13. */

@@ -6,8 +6,11 @@ import { exists, readIfThere, sha256, writeIfChanged } from "./files.ts";
 import { inCache, labDir } from "./paths.ts";
 import { COREDNS, KUBERNETES, LOCAL_PATH_PROVISIONER, REGISTRY } from "./versions.ts";
 
-/** A program built from Go modules: `module@version` for a published one, `source` for a main package in here. */
-export type GoBuild = { ldflags: string } & ({ module: string } | { source: string });
+/**
+ * A program built from Go modules: `module@version` for a published one, `source` for a folder in here with a go.mod. What
+ * is built there is the folder's own program, or `program` of one of its modules.
+ */
+export type GoBuild = { ldflags: string } & ({ module: string } | { source: string; program?: string });
 
 const component = "k8s.io/component-base/version";
 const [, major, minor] = /^v(\d+)\.(\d+)/.exec(KUBERNETES) ?? [];
@@ -24,6 +27,8 @@ export const GO_BUILDS = {
     ldflags: "-s -w",
   },
   registry: { module: `github.com/distribution/distribution/v3/cmd/registry@${REGISTRY}`, ldflags: "-s -w" },
+  k3s: { source: "k3s", ldflags: "-s -w" },
+  crictl: { source: "crictl", program: "sigs.k8s.io/cri-tools/cmd/crictl", ldflags: "-s -w" },
 } as const satisfies Record<string, GoBuild>;
 
 export type GoBuildName = keyof typeof GO_BUILDS;
@@ -65,7 +70,7 @@ async function compile(name: GoBuildName, build: GoBuild): Promise<void> {
   const flags = ["-buildvcs=false", "-ldflags", build.ldflags];
   const { failed, stderr } = await execa(
     "nice",
-    ["-n", "10", "go", ...target, ...flags, "source" in build ? "." : build.module],
+    ["-n", "10", "go", ...target, ...flags, "source" in build ? (build.program ?? ".") : build.module],
     { cwd: "source" in build ? join(labDir, build.source) : labDir, env: goEnv(folder), reject: false },
   );
   if (failed) throw new LabError(`go could not build ${name}: ${stderr.trim()}`);

@@ -32,6 +32,12 @@ const DEBIAN_TOOLS = {
   skopeo: "skopeo",
   shellcheck: "shellcheck",
   openssl: "openssl",
+  ssh: "openssh-client",
+  "ssh-keygen": "openssh-client",
+  sshd: "openssh-server",
+  sudo: "sudo",
+  curl: "curl",
+  ps: "procps",
 } as const;
 
 /** Programs built from source, and the build of each. */
@@ -46,13 +52,32 @@ const GO_TOOLS = {
   coredns: "coredns",
   "local-path-provisioner": "local-path-provisioner",
   registry: "registry",
+  k3s: "k3s",
+  crictl: "crictl",
 } as const satisfies Record<string, GoBuildName>;
+
+/** What only test nodes have: nobody's lab waits for it. */
+export const NODE_TOOLS = [
+  "ssh",
+  "ssh-keygen",
+  "sshd",
+  "sudo",
+  "curl",
+  "ps",
+  "k3s",
+  "crictl",
+] as const satisfies ToolName[];
+
+/** Programs that are no use by themselves: plugins, and what runs on test nodes only. */
+const UNWRAPPED: readonly ToolName[] = ["bridge", "sshd", "sudo", "curl", "ps"];
 
 type DebianTool = keyof typeof DEBIAN_TOOLS;
 type GoTool = keyof typeof GO_TOOLS;
 export type ToolName = DebianTool | GoTool;
 
-export const ALL_TOOLS = [...Object.keys(DEBIAN_TOOLS), ...Object.keys(GO_TOOLS)] as ToolName[];
+export const LAB_TOOLS = ([...Object.keys(DEBIAN_TOOLS), ...Object.keys(GO_TOOLS)] as ToolName[]).filter(
+  (name) => !(NODE_TOOLS as readonly ToolName[]).includes(name),
+);
 
 export interface Tools {
   /** Absolute path of a tool, ready to run: nginx, skopeo, registry, kubectl … */
@@ -65,7 +90,7 @@ export interface Tools {
 export const cniPlugins = join(debianRoot, "usr", "lib", "cni");
 
 /** Downloads and builds the tools that are missing; starts nothing and needs no root. */
-export async function prepareTools(report: Report = () => {}, names: readonly ToolName[] = ALL_TOOLS): Promise<Tools> {
+export async function prepareTools(report: Report = () => {}, names: readonly ToolName[] = LAB_TOOLS): Promise<Tools> {
   const debianTools = names.filter(isDebianTool);
   const goTools = names.filter(isGoTool);
   await makeMarkedFolder(cacheDir, 0o755);
@@ -116,7 +141,7 @@ async function linkGoTool(name: GoTool): Promise<void> {
 async function wrapDebianTools(names: DebianTool[]): Promise<void> {
   const libraries = await libraryPath();
   for (const name of names) {
-    if (name === "bridge") continue;
+    if (UNWRAPPED.includes(name)) continue;
     const program = await unpackedProgram(name);
     await writeWrapper(name, { program, libraryPath: libraries, ...(await extras(name)) });
   }

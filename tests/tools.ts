@@ -1,5 +1,5 @@
 import { prepareTools, type ToolName, type Tools } from "../lab/lab.ts";
-import { unpackedProgram } from "../lab/tools.ts";
+import { NODE_TOOLS, unpackedProgram } from "../lab/tools.ts";
 import type { PodTools } from "./integration/pod.ts";
 
 /** What the integration tests run: no cluster, no root. */
@@ -8,6 +8,11 @@ const TOOLS: ToolName[] = ["nginx", "registry", "busybox", "skopeo", "shellcheck
 /** Downloads and builds what is missing (minutes the first time, then nothing). */
 export function testTools(): Promise<Tools> {
   return prepareTools((line) => console.error(line), TOOLS);
+}
+
+/** What test nodes run beside, which need root (tests/nodes/fleet.ts). */
+export function nodeTools(): Promise<Tools> {
+  return prepareTools((line) => console.error(line), [...TOOLS, ...NODE_TOOLS, "containerd"]);
 }
 
 /** The programs of the registry's pod. busybox as unpacked: a wrapper would not see by which name it was called. */

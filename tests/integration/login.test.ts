@@ -140,7 +140,7 @@ describe("under load", () => {
 test("a removed user is out once the pod has rolled; the images stay", async () => {
   const digest = await as(WRITER).pushImage("kept", "1");
   expect((await as(PULLER).request("/v2/")).status).toBe(200);
-  await pod.restart([WRITER]);
+  await pod.restart({ users: [WRITER] });
   expect((await as(PULLER).request("/v2/")).status).toBe(401);
   expect(await as(WRITER).pullImage("kept", "1")).toBe(digest);
 });

@@ -42,6 +42,8 @@ export interface PodOptions {
   quota?: Partial<QuotaOptions>;
   users?: RegistryUser[];
   trustedProxies?: string[];
+  /** PEM. The gate terminates TLS with it, as where no ingress does. Defaults to plain HTTP. */
+  tls?: { certificate: string; privateKey: string };
 }
 
 export const WRITER = { name: "homelab", password: "correct horse", salt: Buffer.alloc(16, 1).toString("base64") };
@@ -76,7 +78,7 @@ export class Pod {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.layout.gatePort}`;
+    return `${this.options.tls ? "https" : "http"}://127.0.0.1:${this.layout.gatePort}`;
   }
 
   /** `host:port`, as image references carry it. */
@@ -93,12 +95,17 @@ export class Pod {
     await child.ended;
   }
 
-  /** All processes end and start again with their memory volumes empty, as when the pod is replaced. */
-  async restart(users?: RegistryUser[]): Promise<void> {
+  /** All processes end and start again with their memory volumes empty, as when the pod is replaced by a changed one. */
+  async restart(changes: Pick<PodOptions, "users" | "tls"> = {}): Promise<void> {
     await this.endAll();
-    if (users) this.options.users = users;
+    Object.assign(this.options, changes);
     await this.writeFiles();
     await this.startAll();
+  }
+
+  /** All processes end, and nothing listens any more; `restart` brings them back. */
+  async shutDown(): Promise<void> {
+    await this.endAll();
   }
 
   async stop(): Promise<void> {
@@ -188,7 +195,7 @@ export class Pod {
     const { layout, options, tools } = this;
     const files = renderFiles(layout, {
       writer: WRITER.name,
-      tls: false,
+      tls: options.tls !== undefined,
       trustedProxies: options.trustedProxies ?? [],
       httpSecret: "only-for-tests",
     });
@@ -211,6 +218,7 @@ export class Pod {
     await chmod(this.root, 0o755);
     for (const [name, text] of Object.entries(files)) await writeFile(join(layout.config, name), text);
     await writeFile(join(layout.users, "htpasswd"), renderHtpasswd(options.users ?? [WRITER, PULLER]));
+    await this.writeCertificate();
     const { stdout } = await execa(tools.busybox, ["--list"]);
     const applets = stdout.split("\n").filter((applet) => applet !== "busybox");
     const links = new Map([
@@ -220,6 +228,14 @@ export class Pod {
       ["flock", tools.flock],
     ]);
     for (const [name, target] of links) await symlink(target, `${this.root}/bin/${name}`).catch(() => undefined);
+  }
+
+  private async writeCertificate(): Promise<void> {
+    const { layout, options } = this;
+    if (!options.tls) return;
+    await mkdir(layout.certificate, { recursive: true });
+    await writeFile(join(layout.certificate, "tls.crt"), options.tls.certificate);
+    await writeFile(join(layout.certificate, "tls.key"), options.tls.privateKey, { mode: 0o600 });
   }
 
   /** Starts one process again in the folders that it has left, as Kubernetes starts a container that has ended. */
@@ -278,7 +294,8 @@ export class Pod {
 
   async untilHealthy(): Promise<void> {
     for (let attempt = 0; attempt < 100; attempt++) {
-      const answer = await fetch(`${this.url}/healthz`).catch(() => undefined);
+      // Of the same nginx, on a port that needs no certificate.
+      const answer = await fetch(`http://127.0.0.1:${this.layout.metricsPort}/healthz`).catch(() => undefined);
       if (answer?.ok) return;
       await sleep(100);
     }
