@@ -26,6 +26,7 @@ async function checked(): Promise<[Settings, ClusterFacts]> {
       stack: pulumi.getStack(),
       values: pulumi.runtime.allConfig(),
       secretKeys: JSON.parse(process.env.PULUMI_CONFIG_SECRET_KEYS ?? "[]"),
+      sshAgent: Boolean(process.env.SSH_AUTH_SOCK),
     });
     return [settings, await checkCluster(pulumi.getStack(), settings)];
   } catch (error) {

@@ -1,9 +1,13 @@
-import { isIP } from "node:net";
 import { z } from "zod";
+import { imageHost } from "./image-host.ts";
+import { nodeTrustWarnings } from "./node-trust-rules.ts";
+import { LOGIN_SECRETS } from "./node-trust-schema.ts";
 import { parseBytes } from "./quantity.ts";
 import { crossChecks } from "./rules.ts";
-import { type Config, configSchema, SECRET_KEYS } from "./schema.ts";
-import type { RegistrySettings, Settings } from "./settings.ts";
+import { type Config, configSchema, SECRET_KEYS, setCommand } from "./schema.ts";
+import { settingName } from "./setting-name.ts";
+import type { NodeTrustSettings, RegistrySettings, Settings } from "./settings.ts";
+import { withoutComment } from "./ssh.ts";
 
 /** Everything that is wrong with a stack's configuration, one line each. For a person: has no stack trace. */
 export class ConfigError extends Error {
@@ -27,6 +31,8 @@ export interface RawConfig {
   values: Record<string, string>;
   /** Full keys that were set with `--secret`. */
   secretKeys: string[];
+  /** Whether there is an SSH agent to log in to nodes with. Defaults to false. */
+  sshAgent?: boolean;
 }
 
 /** Reads a stack's configuration. Throws one ConfigError that names every problem. */
@@ -34,7 +40,7 @@ export function loadSettings(raw: RawConfig): Settings {
   const { input, secrets, problems } = readValues(raw);
   const parsed = configSchema.safeParse(input, { error: explain });
   if (!parsed.success) problems.push(...parsed.error.issues.flatMap((issue) => describeIssue(issue, input, secrets)));
-  else problems.push(...crossChecks(parsed.data));
+  else problems.push(...crossChecks(parsed.data, raw.sshAgent === true));
   if (!parsed.success || problems.length > 0) throw new ConfigError(raw.stack, problems);
   return toSettings(parsed.data);
 }
@@ -56,13 +62,29 @@ function readValues({ project, values, secretKeys }: RawConfig): {
     const key = fullKey.slice(project.length + 1);
     input[key] = isTextKey(key) ? text : parseJson(text);
     if (secretKeys.includes(fullKey)) secrets.add(key);
-    if ((SECRET_KEYS as readonly string[]).includes(key) && !secretKeys.includes(fullKey)) {
-      problems.push(
-        `${key}: stands in plain text in the stack file. Set it again with: pulumi config set --secret ${key}`,
-      );
-    }
+    else problems.push(...plainSecrets(key, input[key]));
   }
   return { input, secrets, problems };
+}
+
+function plainSecrets(key: string, value: unknown): string[] {
+  if ((SECRET_KEYS as readonly string[]).includes(key)) return [inPlainText(key, key)];
+  return key === "nodeTrust" ? loginSecrets(value).map((name) => inPlainText(name, `--path '${name}'`)) : [];
+}
+
+const inPlainText = (name: string, argument: string): string =>
+  `${name}: stands in plain text in the stack file. Set it again with: ${setCommand(argument)}`;
+
+/** Names of the settings in nodeTrust that hold a login, whatever else is wrong with it. */
+function loginSecrets(nodeTrust: unknown): string[] {
+  const configs = Object.entries(
+    (nodeTrust as { configs?: Record<string, { auth?: object } | null> } | null)?.configs ?? {},
+  );
+  return configs.flatMap(([host, config]) =>
+    Object.keys(config?.auth ?? {})
+      .filter((field) => (LOGIN_SECRETS as readonly string[]).includes(field))
+      .map((field) => settingName(["nodeTrust", "configs", host, "auth", field])),
+  );
 }
 
 /** Keys whose value is text even where it looks like JSON: a password may well be 12345. */
@@ -83,26 +105,43 @@ function parseJson(text: string): unknown {
 const explain: z.core.$ZodErrorMap = (issue) => {
   if (issue.code === "invalid_value") return `one of ${issue.values.join(", ")}`;
   if (issue.code === "invalid_union" && issue.discriminator) return `a ${issue.discriminator} of its own`;
-  if (issue.code === "invalid_type") return `${issue.expected}`;
+  if (issue.code === "invalid_type") return issue.expected === "record" ? "object" : `${issue.expected}`;
   return undefined;
 };
 
 function describeIssue(issue: z.core.$ZodIssue, input: unknown, secrets: Set<string>): string[] {
   const at = issue.path.map(String);
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) => `${[...at, key].join(".")}: there is no such setting. ${nearest(key, at, input)}`);
+    return issue.keys.map(
+      (key) => `${settingName([...at, key])}: there is no such setting. ${nearest(key, at, input)}`,
+    );
   }
   if (issue.code === "invalid_union" && issue.discriminator) {
-    return [`${at.join(".")}: ${show(at, input, secrets)}; allowed: ${modes(at)}`];
+    return [`${settingName(at)}: ${show(at, input, secrets)}; allowed: ${modes(at)}`];
   }
-  return [`${at.join(".")}: ${show(at, input, secrets)}; allowed: ${issue.message}`];
+  if (issue.code === "invalid_key") {
+    const allowed = issue.issues.map(({ message }) => message).join(", ");
+    const key = JSON.stringify(at.at(-1));
+    const shown = HOLDS_SECRET.test(key) ? "a key is not allowed (secret, not shown)" : `the key ${key} is not allowed`;
+    return [`${settingName(at.slice(0, -1))}: ${shown}; allowed: ${allowed}`];
+  }
+  return [`${settingName(at)}: ${show(at, input, secrets)}; allowed: ${issue.message}`];
 }
+
+/** What holds a login or a private key, or might: a group, a URL with a name in it, a key in the place of a certificate. */
+const HOLDS_SECRET = /\b(password|identity_token)\b|"auth"|\/\/[^/"]*@|PRIVATE KEY/;
+/** As much of a value as is needed to know it again. */
+const SHOWN = 200;
 
 /** The value as the person wrote it; a secret's never. */
 function show(path: string[], input: unknown, secrets: Set<string>): string {
-  if (secrets.has(path[0] ?? "")) return "the value is not allowed (secret, not shown)";
   const value = valueAt(path, input);
-  return value === undefined ? "is missing" : `${JSON.stringify(value)} is not allowed`;
+  if (value === undefined) return "is missing";
+  const text = JSON.stringify(value);
+  if (secrets.has(path[0] ?? "") || HOLDS_SECRET.test(JSON.stringify([path, value]))) {
+    return "the value is not allowed (secret, not shown)";
+  }
+  return `${text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text} is not allowed`;
 }
 
 function valueAt(path: string[], input: unknown): unknown {
@@ -114,6 +153,10 @@ interface SchemaPart {
   type?: string;
   const?: unknown;
   properties?: Record<string, SchemaPart>;
+  /** Of a list. */
+  items?: SchemaPart;
+  /** Of a record. */
+  additionalProperties?: SchemaPart;
   oneOf?: SchemaPart[];
 }
 
@@ -121,7 +164,7 @@ interface SchemaPart {
 function schemaAt(path: string[], input: unknown): SchemaPart | undefined {
   let part: SchemaPart | undefined = z.toJSONSchema(configSchema, { io: "input" }) as SchemaPart;
   for (const [depth, step] of path.entries()) {
-    part = part?.properties?.[step];
+    part = part?.properties?.[step] ?? part?.items ?? part?.additionalProperties;
     const mode = valueAt([...path.slice(0, depth + 1), "mode"], input);
     part = part?.oneOf?.find((option) => option.properties?.mode?.const === mode) ?? part;
   }
@@ -139,7 +182,7 @@ function nearest(key: string, path: string[], input: unknown): string {
   const known = Object.keys(schemaAt(path, input)?.properties ?? {});
   const likely = known.toSorted((a, b) => commonStart(b, key) - commonStart(a, key))[0] ?? "";
   const isLikely = commonStart(likely, key) >= Math.min(4, key.length);
-  return isLikely ? `Did you mean ${[...path, likely].join(".")}?` : `There are: ${known.join(", ")}`;
+  return isLikely ? `Did you mean ${settingName([...path, likely])}?` : `There are: ${known.join(", ")}`;
 }
 
 /** How many letters two names have in common at their start, case aside. */
@@ -158,31 +201,45 @@ function toSettings(config: Config): Settings {
     access: config.access,
     clusterNames: config.clusterNames,
     pihole: config.pihole && config.piholePassword ? { ...config.pihole, password: config.piholePassword } : undefined,
+    nodeTrust: nodeTrustSettings(config),
+    warnings: nodeTrustWarnings(config),
   };
 }
 
 function registrySettings(config: Config): RegistrySettings {
   const { registry, access } = config;
-  const name = registry.host ?? `registry.${config.domain}`;
+  const host = imageHost(config);
+  const { pullUser, pullUserGeneration, keepFormerPullUser } = registry;
   return {
     ...registry,
-    host: access.mode === "node-port" ? hostAndPort(access.hosts[0] ?? "", access.port) : name,
-    certificateNames: access.mode === "node-port" ? access.hosts : [name],
+    host,
+    certificateNames: access.mode === "node-port" ? access.hosts : [host],
     limitBytes: parseBytes(registry.storage) ?? 0,
     reserveBytes: parseBytes(registry.reserve) ?? 0,
     keepFreeBytes: parseBytes(registry.keepFree) ?? 0,
     user: config.registryUser,
     password: config.registryPassword,
-    pullUsers: pullUsers(registry.pullUser, registry.pullUserGeneration),
+    pullUsers: pullUsers(pullUser, pullUserGeneration, keepFormerPullUser),
   };
 }
 
-/** An IPv6 address stands in brackets before a port. */
-function hostAndPort(host: string, port: number): string {
-  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+/** Two generations are valid at once, so that a rotation never leaves a node without one. */
+function pullUsers(name: string, generation: number, keepFormer: boolean): string[] {
+  const generations = keepFormer ? [generation, generation - 1] : [generation];
+  return generations.filter((number) => number > 0).map((number) => `${name}-${number}`);
 }
 
-/** Two generations are valid at once, so that a rotation never leaves a node without one. */
-function pullUsers(name: string, generation: number): string[] {
-  return [generation, generation - 1].filter((number) => number > 0).map((number) => `${name}-${number}`);
+function nodeTrustSettings({ nodeTrust, nodeSshPrivateKey }: Config): NodeTrustSettings | undefined {
+  if (!nodeTrust) return undefined;
+  const { nodes, mode, ...settings } = nodeTrust;
+  return {
+    ...settings,
+    nodes: nodes.map((node) => ({
+      ...node,
+      hostKey: withoutComment(node.hostKey),
+      mode: node.distribution === "containerd" ? "hosts-toml" : mode,
+    })),
+    privateKey: nodeSshPrivateKey,
+    caCertificate: settings.caCertificate,
+  };
 }

@@ -1,15 +1,17 @@
 import { isIP } from "node:net";
+import { nodeTrustChecks } from "./node-trust-rules.ts";
 import { parseBytes } from "./quantity.ts";
 import type { Config } from "./schema.ts";
 
-/** What no single setting can know: which settings fit together. One line a problem. */
-export function crossChecks(config: Config): string[] {
+/** What no single setting can know: which settings fit together, and with the SSH agent, if any. One line a problem. */
+export function crossChecks(config: Config, sshAgent: boolean): string[] {
   return [
     ...nameChecks(config),
     ...tlsChecks(config),
     ...sizeChecks(config),
     ...userChecks(config),
     ...piholeChecks(config),
+    ...nodeTrustChecks(config, sshAgent),
   ];
 }
 

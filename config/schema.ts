@@ -1,21 +1,18 @@
 import { truncates } from "bcryptjs";
 import { z } from "zod";
 import { DEFAULT_IMAGES } from "../components/images.ts";
+import { count, form, host, hostName, ipAddress, kubernetesName, nonEmpty, text } from "./forms.ts";
+import { nodeTrust } from "./node-trust-schema.ts";
 import { parseBytes, QUANTITY } from "./quantity.ts";
+import { privateKeyProblem } from "./ssh.ts";
 
 /** Keys whose values never appear in a message, and that must be set with `--secret`. */
-export const SECRET_KEYS = ["registryPassword", "piholePassword"] as const;
+export const SECRET_KEYS = ["registryPassword", "piholePassword", "nodeSshPrivateKey"] as const;
 
-const HOST = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
-const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+/** How a secret is set. A key has more lines than a prompt takes. */
+export const setCommand = (name: string): string =>
+  `pulumi config set --secret ${name}${name === "nodeSshPrivateKey" ? " < FILE" : ""}`;
 
-/** Text of this form. `allowed` says so in words, whatever is wrong with the value: it ends an error message. */
-const text = (form: RegExp, allowed: string) => z.string(allowed).regex(form, allowed);
-const nonEmpty = (allowed: string) => z.string(allowed).min(1, allowed);
-
-const hostName = text(HOST, "a host name in lower case, for example homelab.local");
-const kubernetesName = text(LABEL, "a Kubernetes name: lower-case letters, digits and '-', 63 at most");
-const ipAddress = z.union([z.ipv4(), z.ipv6()], "an IP address such as 192.168.1.240");
 const addressRange = z.union([z.cidrv4(), z.cidrv6()], "an address range such as 10.42.0.0/16");
 
 const SIZE = "a size such as 30Gi or 512Mi (k, M, G, T, Ki, Mi, Gi, Ti)";
@@ -80,6 +77,8 @@ const toleration = z.strictObject({
   tolerationSeconds: z.int().optional(),
 });
 
+const GENERATION = "a whole number from 1 on";
+
 const registry = z
   .strictObject({
     namespace: kubernetesName.default("registry").describe("Namespace of the registry."),
@@ -99,11 +98,15 @@ const registry = z
       .default(true)
       .describe("Whether `pulumi destroy` leaves the volume and its namespace, for the next `up` to take back."),
     pullUser: userName.default("puller").describe("Name of the user who only pulls; its generation is appended."),
-    pullUserGeneration: z
-      .int("a whole number from 1 on")
-      .min(1, "a whole number from 1 on")
+    pullUserGeneration: count(GENERATION)
       .default(1)
       .describe("Raise by one for a new pull-only user. The one before stays valid until the next raise."),
+    keepFormerPullUser: z
+      .boolean()
+      .default(true)
+      .describe(
+        "Whether the pull-only user of the generation before is let in. Off once every node and pull secret has the new one.",
+      ),
     pullSecretNamespaces: z
       .array(kubernetesName)
       .refine((names) => new Set(names).size === names.length, "each namespace once")
@@ -148,7 +151,14 @@ const tls = z.discriminatedUnion("mode", [
       .default(true)
       .describe("Whether the issuer is Let's Encrypt or another public CA, which needs a public domain."),
   }),
-  z.strictObject({ mode: z.literal("private-ca") }),
+  z.strictObject({
+    mode: z.literal("private-ca"),
+    generation: count(GENERATION)
+      .default(1)
+      .describe(
+        "Raise by one for a new CA. It is signed by the one before too, so whoever trusts that goes on until the next raise.",
+      ),
+  }),
   z.strictObject({ mode: z.literal("none") }),
 ]);
 
@@ -185,7 +195,7 @@ const access = z.discriminatedUnion("mode", [
       .default(30500)
       .describe("Port on every node that kube-proxy serves."),
     hosts: z
-      .array(z.union([z.ipv4(), z.ipv6(), hostName], "an IP address or a host name in lower case"))
+      .array(host)
       .min(1, "one name or address at least")
       .default(["127.0.0.1", "localhost"])
       .describe("Names and addresses by which clients reach the port; the first stands in image references."),
@@ -229,6 +239,12 @@ export const configSchema = z.strictObject({
     .optional()
     .describe("Pi-hole whose local DNS records the program sets. Without it they are an output only."),
   piholePassword: nonEmpty("a password that is not empty").optional().describe("Pi-hole's (app) password (secret)."),
+  nodeTrust: nodeTrust
+    .optional()
+    .describe("Nodes that pull from the registry by themselves. Without it no node is touched."),
+  nodeSshPrivateKey: form(privateKeyProblem)
+    .optional()
+    .describe("SSH key that logs in to every node (secret). The SSH agent's where it is not set."),
 });
 
 /** The configuration as the schema reads it, defaults filled in. */

@@ -38,6 +38,23 @@ export interface PiholeSettings {
   password: string;
 }
 
+type NodeTrustConfig = NonNullable<Config["nodeTrust"]>;
+
+/** A node that is to pull from the registry by itself, and how it is reached. */
+export type TrustedNode = NodeTrustConfig["nodes"][number] & {
+  /** What it is told with: all in a registries.yaml, or CA and mirror in containerd's hosts.toml. */
+  mode: NodeTrustConfig["mode"];
+};
+
+/** Nodes that trust the registry, and what else they are told. */
+export interface NodeTrustSettings extends Omit<NodeTrustConfig, "nodes" | "mode" | "caCertificate"> {
+  nodes: TrustedNode[];
+  /** SSH key of every node; undefined where the SSH agent's is used. Secret. */
+  privateKey: string | undefined;
+  /** PEM of the CA behind a cluster issuer that is not public. */
+  caCertificate: string | undefined;
+}
+
 /** All that the program needs to know, checked. */
 export interface Settings {
   cluster: { kubeconfig: string | undefined; context: string | undefined };
@@ -46,4 +63,7 @@ export interface Settings {
   access: AccessSettings;
   clusterNames: Config["clusterNames"];
   pihole: PiholeSettings | undefined;
+  nodeTrust: NodeTrustSettings | undefined;
+  /** What is allowed and rarely meant, one line each. */
+  warnings: string[];
 }

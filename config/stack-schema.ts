@@ -1,7 +1,8 @@
 import { stringify } from "yaml";
 import { z } from "zod";
 import { PROJECT } from "./project.ts";
-import { configSchema, SECRET_KEYS } from "./schema.ts";
+import { configSchema, SECRET_KEYS, setCommand } from "./schema.ts";
+import { settingName } from "./setting-name.ts";
 
 /** A part of a JSON schema, as far as this file looks into it. */
 interface SchemaPart {
@@ -10,9 +11,18 @@ interface SchemaPart {
   const?: unknown;
   properties?: Record<string, SchemaPart>;
   required?: string[];
+  /** Of a list. */
+  items?: SchemaPart;
+  /** Of a record; false where there is nothing but the properties. */
+  additionalProperties?: SchemaPart | false;
   oneOf?: SchemaPart[];
+  /** Marked in config/schema.ts: a secret inside a group. */
+  secret?: boolean;
   [keyword: string]: unknown;
 }
+
+/** Stands for the key of a record, all of which are hosts where they have settings below them. */
+const MEMBER = "HOST";
 
 /** One line of the table of settings. */
 interface Row {
@@ -27,7 +37,7 @@ const configPart = (): SchemaPart => z.toJSONSchema(configSchema, { io: "input",
 /** JSON schema of a `Pulumi.STACK.yaml`, for editors and tests. */
 export function stackFileSchema(): SchemaPart {
   const { $schema, properties = {} } = configPart();
-  const settings = Object.entries(properties).map(([key, part]) => [`${PROJECT}:${key}`, secured(key, part)]);
+  const settings = Object.entries(properties).map(([key, part]) => [`${PROJECT}:${key}`, secured([key], part)]);
   return {
     $schema,
     title: `Stack of ${PROJECT}`,
@@ -50,10 +60,26 @@ export function stackFileSchema(): SchemaPart {
 }
 
 /** In a stack file a secret stands encrypted, as `pulumi config set --secret` writes it. */
-function secured(key: string, part: SchemaPart): SchemaPart {
-  if (!(SECRET_KEYS as readonly string[]).includes(key)) return part;
+function secured(path: string[], part: SchemaPart): SchemaPart {
+  const { properties, additionalProperties: member } = part;
+  if ((SECRET_KEYS as readonly string[]).includes(path.join())) return encrypted(part, path.join());
+  if (part.secret) return encrypted(part, `--path '${settingName(path).replace(`.${MEMBER}`, `["${MEMBER}"]`)}'`);
   return {
-    description: `${part.description} Set it with: pulumi config set --secret ${key}`,
+    ...part,
+    ...(properties ? { properties: mapValues(properties, (name, inside) => secured([...path, name], inside)) } : {}),
+    ...(member ? { additionalProperties: secured([...path, MEMBER], member) } : {}),
+  };
+}
+
+const mapValues = (
+  parts: Record<string, SchemaPart>,
+  change: (name: string, part: SchemaPart) => SchemaPart,
+): Record<string, SchemaPart> =>
+  Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, change(name, part)]));
+
+function encrypted({ description }: SchemaPart, argument: string): SchemaPart {
+  return {
+    description: `${description} Set it with: ${setCommand(argument)}`,
     type: "object",
     properties: { secure: { type: "string" } },
     required: ["secure"],
@@ -72,11 +98,20 @@ function rows(path: string[], part: SchemaPart): Row[] {
     const at = [...path, name];
     if (child.oneOf)
       return [modeRow(at, child, child.oneOf), ...child.oneOf.flatMap((option) => optionRows(at, option))];
-    const isDescribedInside = Object.values(child.properties ?? {}).some(({ description }) => description);
     // What must stand in an optional group need not be set: the group may be left out.
     const group = "default" in child ? child : { ...child, required: [] };
-    return isDescribedInside ? rows(at, group) : [row(at, child, part.required?.includes(name) === true)];
+    if (hasRows(child)) return rows(at, group);
+    return [row(at, child, part.required?.includes(name) === true), ...memberRows(at, child)];
   });
+}
+
+const hasRows = ({ properties = {} }: SchemaPart): boolean =>
+  Object.values(properties).some((part) => part.description || hasRows(part));
+
+/** The rows of what stands in a list or a record. */
+function memberRows(path: string[], { items, additionalProperties: member }: SchemaPart): Row[] {
+  if (items && hasRows(items)) return rows([...path.slice(0, -1), `${path.at(-1)}[]`], items);
+  return member && hasRows(member) ? rows([...path, MEMBER], member) : [];
 }
 
 function row(path: string[], part: SchemaPart, isRequired: boolean): Row {

@@ -10,6 +10,9 @@ interface Secured {
 /** Cannot be generated, and is no part of what is rendered: any value lets the program go on. */
 const NOT_RENDERED = "piholePassword";
 
+/** Stands for a secret inside a group, which cannot be left out. Base64 of a login: that is what it may have to be. */
+const STAND_IN = Buffer.from("encrypted:encrypted").toString("base64");
+
 /** Reads `Pulumi.STACK.yaml` the way the engine does, but for secrets. Throws where there is no such stack. */
 export async function readStackFile(project: string, stack: string): Promise<RawConfig & { undecrypted: string[] }> {
   const path = `Pulumi.${stack}.yaml`;
@@ -18,13 +21,27 @@ export async function readStackFile(project: string, stack: string): Promise<Raw
   });
   const config = (parse(text) as { config?: Record<string, unknown> } | null)?.config ?? {};
   const entries = Object.entries(config);
-  const undecrypted = entries.filter(([, value]) => isSecured(value)).map(([key]) => key);
+  const undecrypted = entries.filter(([, value]) => holdsSecured(value)).map(([key]) => key);
   const values = Object.fromEntries(
-    entries.filter(([, value]) => !isSecured(value)).map(([key, value]) => [key, asText(value)]),
+    entries.filter(([, value]) => !isSecured(value)).map(([key, value]) => [key, asText(withStandIns(value))]),
   );
   const standIn = `${project}:${NOT_RENDERED}`;
   if (undecrypted.includes(standIn)) values[standIn] = "encrypted";
-  return { project, stack, values, secretKeys: undecrypted, undecrypted };
+  // Without an engine no node is reached: it does not matter whose key would do it, so none is asked for.
+  return { project, stack, values, secretKeys: undecrypted, sshAgent: true, undecrypted };
+}
+
+/** Whether any of it is encrypted: the engine counts the whole key as secret then. */
+function holdsSecured(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return isSecured(value) || Object.values(value).some(holdsSecured);
+}
+
+function withStandIns(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (isSecured(value)) return STAND_IN;
+  if (Array.isArray(value)) return value.map(withStandIns);
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, withStandIns(part)]));
 }
 
 function isSecured(value: unknown): value is Secured {

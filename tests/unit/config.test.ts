@@ -35,7 +35,7 @@ describe("defaults", () => {
       pullSecretNamespaces: [],
       localRegistryHosting: true,
     });
-    expect(tls).toEqual({ mode: "private-ca" });
+    expect(tls).toEqual({ mode: "private-ca", generation: 1 });
     expect(access).toMatchObject({
       mode: "ingress",
       className: "traefik",
@@ -121,13 +121,16 @@ describe("users and passwords", () => {
     if (password) expect(problems[0]).not.toContain(password);
   });
 
-  test.each(["registryPassword", "piholePassword"])("%s in plain text is refused, and not shown", (key) => {
-    const problems = problemsOf({ ...HOME, pihole: { url: "http://10.0.0.2" }, [key]: "hunter2" }, []);
+  test.each(["registryPassword", "piholePassword", "nodeSshPrivateKey"])(
+    "%s in plain text is refused, and not shown",
+    (key) => {
+      const problems = problemsOf({ ...HOME, pihole: { url: "http://10.0.0.2" }, [key]: "hunter2" }, []);
 
-    expect(problems.join("\n")).toContain(`${key}: stands in plain text in the stack file`);
-    expect(problems.join("\n")).toContain(`pulumi config set --secret ${key}`);
-    expect(problems.join("\n")).not.toContain("hunter2");
-  });
+      expect(problems.join("\n")).toContain(`${key}: stands in plain text in the stack file`);
+      expect(problems.join("\n")).toContain(`pulumi config set --secret ${key}`);
+      expect(problems.join("\n")).not.toContain("hunter2");
+    },
+  );
 
   test("whatever was set with --secret is not shown, though it need not be secret", () => {
     const problems = problemsOf({ domain: "Not A Domain", registry: { host: "NOT-A-HOST" } }, ["domain", "registry"]);
@@ -168,6 +171,9 @@ describe("a wrong setting is named with its value and what is allowed", () => {
       "each namespace once",
     ],
     [{ registry: { nodeSelector: { disk: 1 } } }, "registry.nodeSelector.disk", "1", "text (in quotes"],
+    [{ registry: { nodeSelector: { "a.b/c": 1 } } }, 'registry.nodeSelector["a.b/c"]', "1", "text (in quotes"],
+    [{ registry: { nodeSelector: [] } }, "registry.nodeSelector", "[]", "object"],
+    [{ registry: { keepFormerPullUser: "no" } }, "registry.keepFormerPullUser", '"no"', "boolean"],
     [{ registry: { tolerations: [{ operator: "Has" }] } }, "registry.tolerations.0.operator", '"Has"', "Exists, Equal"],
     [{ registry: { images: { nginx: "nginx" } } }, "registry.images.nginx", '"nginx"', "a pinned image"],
     [
@@ -216,7 +222,7 @@ describe("a wrong setting is named with its value and what is allowed", () => {
     const problems = problemsOf({ ...HOME, ...config });
 
     expect(problems).toHaveLength(1);
-    expect(problems[0]).toMatch(new RegExp(`^${key?.replaceAll(".", "\\.")}: `));
+    expect(problems[0]).toMatch(new RegExp(`^${key?.replaceAll(/[.[\]]/g, "\\$&")}: `));
     expect(problems[0]).toContain(value);
     expect(problems[0]).toContain("; allowed: ");
     for (const word of allowed) expect(problems[0]).toContain(word);
@@ -236,7 +242,7 @@ describe("an unknown key is an error", () => {
       "registry.resources.gate.limit",
       "Did you mean registry.resources.gate.limits?",
     ],
-    [{ tls: { mode: "private-ca", issuer: "x" } }, "tls.issuer", "There are: mode"],
+    [{ tls: { mode: "private-ca", issuer: "x" } }, "tls.issuer", "There are: mode, generation"],
     [{ tls: { mode: "cluster-issuer", issuer: "x", isuer: "y" } }, "tls.isuer", "There are: mode, issuer, acme"],
     [{ access: { mode: "node-port", address: "10.0.0.1" } }, "access.address", "There are: mode, port, hosts"],
   ])("%j", (config, key, help) => {

@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import { expect, test, vi } from "vitest";
 import { loadSettings } from "../../config/load.ts";
 import { readStackFile } from "../../render/stack-file.ts";
+import { ED25519 } from "./stacks.ts";
 
 const SEALED = `
 encryptionsalt: v1:abc
@@ -19,7 +20,27 @@ config:
     address: 192.168.1.240
 `;
 
-const FILES: Record<string, string> = { "Pulumi.sealed.yaml": SEALED, "Pulumi.empty.yaml": "" };
+const NODES = `
+config:
+  homecloud:domain: homelab.local
+  homecloud:nodeSshPrivateKey:
+    secure: v1:cipher
+  homecloud:nodeTrust:
+    nodes:
+      - { name: server-1, host: 192.168.1.10, hostKey: ${ED25519} }
+    mirrors:
+      docker.io: { endpoint: [https://nas.lan, https://b.lan, https://c.lan] }
+    configs:
+      nas.lan: { auth: { username: me, password: { secure: v1:cipher } } }
+      b.lan: { auth: { auth: { secure: v1:cipher } } }
+      c.lan: { auth: { identity_token: { secure: v1:cipher } } }
+`;
+
+const FILES: Record<string, string> = {
+  "Pulumi.sealed.yaml": SEALED,
+  "Pulumi.nodes.yaml": NODES,
+  "Pulumi.empty.yaml": "",
+};
 
 vi.mock(import("node:fs/promises"), async (original) => {
   const real = await original();
@@ -50,6 +71,23 @@ test("a stack with an encrypted Pi-hole password can be rendered: that password 
 
   expect(settings.pihole?.url).toBe("http://192.168.1.2");
   expect(JSON.stringify(settings)).not.toContain("cipher");
+});
+
+test("a secret inside a group makes it secret, and does not keep the stack from being rendered", async () => {
+  const raw = await readStackFile("homecloud", "nodes");
+  const { nodeTrust } = loadSettings(raw);
+
+  expect(raw.undecrypted).toEqual(["homecloud:nodeSshPrivateKey", "homecloud:nodeTrust"]);
+  expect(raw.secretKeys).toEqual(raw.undecrypted);
+  expect(nodeTrust?.nodes).toMatchObject([{ name: "server-1", hostKey: ED25519 }]);
+  expect(Object.keys(nodeTrust?.configs ?? {})).toEqual(["nas.lan", "b.lan", "c.lan"]);
+  expect(JSON.stringify(nodeTrust)).not.toMatch(/cipher|secure/);
+});
+
+test("no SSH key is asked for where no node is reached: not even an agent", async () => {
+  const { nodeTrust } = loadSettings(await readStackFile("homecloud", "nodes"));
+
+  expect(nodeTrust?.privateKey).toBeUndefined();
 });
 
 test("an empty stack file sets nothing", async () => {

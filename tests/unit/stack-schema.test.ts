@@ -6,7 +6,7 @@ import { loadSettings } from "../../config/load.ts";
 import { configSchema } from "../../config/schema.ts";
 import { settingsTable, stackFileSchema, withSettingsTable } from "../../config/stack-schema.ts";
 import { readStackFile } from "../../render/stack-file.ts";
-import { SHAPES } from "./stacks.ts";
+import { ED25519, NODE_KEY, rawConfig, SHAPES } from "./stacks.ts";
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
@@ -47,6 +47,15 @@ describe("the schema for editors", () => {
     expect(wrongIn({})).toEqual([]);
   });
 
+  test("accepts nodes, and a login where it is encrypted", () => {
+    const auth = { username: "me", password: { secure: "v1:abc" }, auth: { secure: "v1:abc" } };
+    const configs = { "nas.lan": { auth: { ...auth, identity_token: { secure: "v1:abc" } }, tls: { ca_file: "/ca" } } };
+    const nodeTrust = { nodes: [{ name: "a", host: "a.lan", hostKey: ED25519 }], configs };
+
+    expect(wrongIn({ config: { "homecloud:nodeTrust": nodeTrust } })).toEqual([]);
+    expect(JSON.stringify(stackFileSchema())).toContain("--path 'nodeTrust.configs[\\\"HOST\\\"].auth.password'");
+  });
+
   test.each([
     [
       "a password in plain text",
@@ -59,6 +68,18 @@ describe("the schema for editors", () => {
       "a size that is none",
       { "homecloud:registry": { storage: "lots" } },
       "/config/homecloud:registry/storage must match",
+    ],
+    [
+      "a node without a host key",
+      { "homecloud:nodeTrust": { nodes: [{ name: "a", host: "a.lan" }] } },
+      "nodes/0 must have",
+    ],
+    [
+      "a login in plain text",
+      {
+        "homecloud:nodeTrust": { nodes: [], configs: { "nas.lan": { auth: { username: "me", password: "hunter2" } } } },
+      },
+      "/nas.lan/auth/password must be object",
     ],
     ["an unknown mode", { "homecloud:tls": { mode: "magic" } }, "/config/homecloud:tls"],
     ["a key without a namespace", { domain: "homelab.local" }, "/config must NOT have additional properties"],
@@ -76,9 +97,9 @@ describe("Pulumi.homelab.yaml", () => {
   const config = parse(text).config;
 
   test("names every setting, if only in a comment", () => {
-    for (const line of settingsTable().matchAll(/^\| `([\w.]+)` \|/gm)) {
+    for (const line of settingsTable().matchAll(/^\| `([\w.[\]]+)` \|/gm)) {
       const key = line[1]?.split(".").at(-1);
-      expect(text, line[1]).toMatch(new RegExp(`^[ #]*(homecloud:)?${key}:|config set .*${key}`, "m"));
+      expect(text, line[1]).toMatch(new RegExp(`^[ #-]*(homecloud:)?${key}:|config set .*${key}`, "m"));
     }
   });
 
@@ -93,10 +114,27 @@ describe("Pulumi.homelab.yaml", () => {
     expect(rest).toEqual((({ access: _, ...defaults }) => defaults)(configSchema.parse({})));
   });
 
+  test("shows nodes in a comment that is right once it is none", () => {
+    const block = text.slice(text.indexOf("  # homecloud:nodeTrust:"));
+    const shown = parse(block.replaceAll(/^ {2}# /gm, "  "))["homecloud:nodeTrust"];
+    const { nodeTrust, warnings } = loadSettings(
+      rawConfig({ ...SHAPES["ingress, private CA"], nodeSshPrivateKey: NODE_KEY, nodeTrust: shown }),
+    );
+    const { batch, timeLimits, adopt } = configSchema.shape.nodeTrust.unwrap().parse({ nodes: shown.nodes });
+
+    expect(nodeTrust).toMatchObject({ batch, timeLimits, adopt });
+    expect(nodeTrust?.mirrors["docker.io"]).toEqual(shown.mirrors["docker.io"]);
+    expect(warnings).toEqual([]);
+  });
+
   test("tells editors where the schema is, and people how a password is set", () => {
     expect(text.split("\n")[0]).toBe("# yaml-language-server: $schema=./config/stack.schema.json");
     expect(text).toMatch(/pulumi config set .*--secret registryPassword/);
     expect(text).toMatch(/pulumi config set .*--secret piholePassword/);
+    expect(text).toMatch(/pulumi config set .*--secret nodeSshPrivateKey < FILE/);
+    expect(text).toMatch(
+      /pulumi config set .*--secret --path 'nodeTrust\.configs\["nas\.homelab\.local:5000"\]\.auth\.password'/,
+    );
     expect(text).toContain("DNS-01");
   });
 });
@@ -107,7 +145,7 @@ describe("the table of settings", () => {
   test("describes every setting, and tells its default", () => {
     const rows = table.trimEnd().split("\n").slice(2);
 
-    for (const row of rows) expect(row).toMatch(/^\| `[\w.]+` \| (`.+`|must be set|) \| [A-Z].+\. \|$/);
+    for (const row of rows) expect(row).toMatch(/^\| `[\w.[\]]+` \| (`.+`|must be set|) \| [A-Z].+\. \|$/);
     expect(table).toContain("| `registry.storage` | `30Gi` |");
     expect(table).toContain('`{requests: {cpu: 50m, memory: 32Mi}, limits: {cpu: "1", memory: 256Mi}}`');
     expect(table).toContain("One of `ingress`, `node-port`.");
@@ -115,6 +153,15 @@ describe("the table of settings", () => {
       "| `tls.issuer` | must be set | Name of cert-manager's ClusterIssuer. Mode `cluster-issuer` only. |",
     );
     expect(table).toMatch(/\| `pihole.url` \| {2}\| /);
+  });
+
+  test("looks into lists and records", () => {
+    expect(table).toMatch(/\| `nodeTrust.nodes` \| {2}\| /);
+    expect(table).toMatch(/\| `nodeTrust.nodes\[\].hostKey` \| must be set \| /);
+    expect(table).toMatch(/\| `nodeTrust.nodes\[\].port` \| `22` \| /);
+    expect(table).toMatch(/\| `nodeTrust.mirrors.HOST.endpoint` \| `\[\]` \| /);
+    expect(table).toMatch(/\| `nodeTrust.configs.HOST.auth.password` \| {2}\| /);
+    expect(table).toMatch(/\| `nodeTrust.timeLimits.restart` \| `180` \| /);
   });
 
   test("is the one in the README: run `npm run schema` after a change of config/schema.ts", () => {
