@@ -18,6 +18,8 @@ export interface CertificateRequest {
   dnsNames: string[];
   ipAddresses: string[];
   validityHours: number;
+  /** Whether it may sign others. Defaults to false: a server's. */
+  isCa?: boolean;
 }
 
 /** A self-signed CA certificate, PEM. */
@@ -28,23 +30,34 @@ export async function makeCaCertificate(request: CertificateRequest): Promise<st
     ...validity(request.validityHours),
     keys: await keyPair(request.keyPem),
     signingAlgorithm: ALGORITHM,
-    extensions: [
-      new x509.BasicConstraintsExtension(true, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-    ],
+    extensions: caExtensions(),
   });
   return certificate.toString("pem");
 }
 
-/** A server certificate that this CA signs, PEM. */
+const caExtensions = (): x509.Extension[] => [
+  new x509.BasicConstraintsExtension(true, undefined, true),
+  new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+];
+
+function serverExtensions({ dnsNames, ipAddresses }: CertificateRequest): x509.Extension[] {
+  const names = [
+    ...dnsNames.map((value) => ({ type: "dns" as const, value })),
+    ...ipAddresses.map((value) => ({ type: "ip" as const, value })),
+  ];
+  return [
+    new x509.BasicConstraintsExtension(false, undefined, true),
+    new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+    new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+    new x509.SubjectAlternativeNameExtension(names),
+  ];
+}
+
+/** A certificate that this CA signs, PEM. */
 export async function makeCertificate(
   request: CertificateRequest,
   ca: { keyPem: string; certPem: string },
 ): Promise<string> {
-  const names = [
-    ...request.dnsNames.map((value) => ({ type: "dns" as const, value })),
-    ...request.ipAddresses.map((value) => ({ type: "ip" as const, value })),
-  ];
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
     subject: subject(request.commonName),
@@ -53,12 +66,7 @@ export async function makeCertificate(
     publicKey: (await keyPair(request.keyPem)).publicKey,
     signingKey: (await keyPair(ca.keyPem)).privateKey,
     signingAlgorithm: ALGORITHM,
-    extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-      new x509.SubjectAlternativeNameExtension(names),
-    ],
+    extensions: request.isCa ? caExtensions() : serverExtensions(request),
   });
   return certificate.toString("pem");
 }

@@ -50,10 +50,13 @@ export class MockEngine implements pulumi.runtime.Mocks {
         return this.certificate(key, inputs, () => makeCaCertificate(request(inputs, inputs.validityPeriodHours)));
       case "tls:index/locallySignedCert:LocallySignedCert":
         return this.certificate(key, inputs, () =>
-          makeCertificate(request(JSON.parse(String(inputs.certRequestPem)), inputs.validityPeriodHours), {
-            keyPem: String(inputs.caPrivateKeyPem),
-            certPem: String(inputs.caCertPem),
-          }),
+          makeCertificate(
+            {
+              ...request(JSON.parse(String(inputs.certRequestPem)), inputs.validityPeriodHours),
+              isCa: inputs.isCaCertificate === true,
+            },
+            { keyPem: String(inputs.caPrivateKeyPem), certPem: String(inputs.caCertPem) },
+          ),
         );
       default:
         return {};

@@ -82,3 +82,40 @@ describe("a server certificate", () => {
     expect(engine.find("CertRequest", "registry-request").inputs.subject.commonName).toBe("registry");
   });
 });
+
+describe("the next generation", () => {
+  test("has a name and a key of its own; the one before stays as it was", async () => {
+    new PrivateCa("ca", { commonName: "homecloud private CA", generation: 2 });
+    await pulumi.runtime.disconnect();
+
+    expect(engine.find("SelfSignedCert", "ca-certificate").inputs.subject.commonName).toBe("homecloud private CA");
+    expect(engine.find("SelfSignedCert", "ca-certificate-2").inputs).toMatchObject({
+      privateKeyPem: "PRIVATE KEY ca-key-2",
+      subject: { commonName: "homecloud private CA 2" },
+    });
+  });
+
+  test("is signed by the one before too, and servers send that along", async () => {
+    const ca = new PrivateCa("ca", { commonName: "homecloud private CA", generation: 3 });
+    const { certificate } = ca.issue("registry", ["registry.homelab.local"]);
+    await pulumi.runtime.disconnect();
+
+    expect(engine.names("SelfSignedCert")).toEqual(["ca-certificate-2", "ca-certificate-3"]);
+    expect(engine.find("LocallySignedCert", "ca-cross-signed-3").inputs).toMatchObject({
+      isCaCertificate: true,
+      certRequestPem: "REQUEST ca-cross-signed-3-request",
+      caPrivateKeyPem: "PRIVATE KEY ca-key-2",
+      caCertPem: "CERTIFICATE ca-certificate-2",
+      allowedUses: ["cert_signing", "crl_signing"],
+    });
+    // A chain leads on by the subject: the request says the same name as the self-signed certificate.
+    expect(engine.find("CertRequest", "ca-cross-signed-3-request").inputs.subject).toEqual(
+      engine.find("SelfSignedCert", "ca-certificate-3").inputs.subject,
+    );
+    expect(await settled(ca.certificate)).toBe("CERTIFICATE ca-certificate-3");
+    expect(await settled(certificate)).toBe("CERTIFICATE registry-certificateCERTIFICATE ca-cross-signed-3");
+    expect(engine.find("LocallySignedCert", "registry-certificate").inputs.caPrivateKeyPem).toBe(
+      "PRIVATE KEY ca-key-3",
+    );
+  });
+});
