@@ -4,10 +4,11 @@ import { stringify } from "yaml";
 import { ConfigError, loadSettings } from "../config/load.ts";
 import { PROJECT } from "../config/project.ts";
 import { GeneratedValues } from "./generated-values.ts";
-import { type Manifest, render } from "./render.ts";
+import { type Manifest, type NodeRun, render } from "./render.ts";
 import { readStackFile } from "./stack-file.ts";
 
-const USAGE = `Writes what a stack would deploy to rendered/STACK/, one file an object.
+const USAGE = `Writes what a stack would deploy to rendered/STACK/, one file an object; with --secrets also what its nodes
+would be told over SSH.
 
   npm run render -- --stack NAME [--secrets]
 
@@ -41,7 +42,7 @@ async function writeRendered(stack: string, secrets: boolean): Promise<void> {
     console.error(`encrypted, so generated values stand in for them: ${raw.undecrypted.join(", ")}`);
   }
   const generated = await GeneratedValues.open(`.homecloud/render-${stack}.json`);
-  const { manifests } = await render(loadSettings(raw), generated, { project: PROJECT, stack, secrets });
+  const { manifests, nodes } = await render(loadSettings(raw), generated, { project: PROJECT, stack, secrets });
   await generated.save();
   const folder = `rendered/${stack}`;
   await rm(folder, { recursive: true, force: true });
@@ -52,6 +53,16 @@ async function writeRendered(stack: string, secrets: boolean): Promise<void> {
   console.log(
     `${manifests.length} objects are in ${folder}/${secrets ? "" : " (secrets left out; --secrets writes them)"}`,
   );
+  if (secrets && nodes.length > 0) await writeNodes(`${folder}/nodes`, nodes);
+}
+
+async function writeNodes(folder: string, nodes: NodeRun[]): Promise<void> {
+  await mkdir(folder, { mode: 0o700 });
+  console.log("The nodes are told, after everything else and one after the other, by:");
+  for (const { name, target, port, command, stdin } of nodes) {
+    await writeFile(`${folder}/${name}.sh`, stdin, { mode: 0o600 });
+    console.log(`  ssh -p ${port} ${target} ${command} < ${folder}/${name}.sh`);
+  }
 }
 
 function fileName(index: number, { kind, metadata }: Manifest): string {

@@ -13,10 +13,21 @@ export interface Manifest {
   [field: string]: unknown;
 }
 
+/** What a node would be told over SSH: `ssh -p PORT TARGET COMMAND < STDIN`. */
+export interface NodeRun {
+  name: string;
+  target: string;
+  port: number;
+  command: string;
+  stdin: string;
+}
+
 /** What a stack would deploy, and what it would tell. */
 export interface Rendered {
   /** Kubernetes objects, in the order in which they can be applied. */
   manifests: Manifest[];
+  /** The nodes' runs, in the order in which they would be made. Applied after everything else. */
+  nodes: NodeRun[];
   /** Stack outputs, secrets in the clear. */
   outputs: Record<string, unknown>;
 }
@@ -47,7 +58,21 @@ export async function render(
     .filter(({ type }) => type.startsWith("kubernetes:") && !type.startsWith("kubernetes:yaml"))
     .map(({ inputs }) => plain(inputs, options.secrets ? undefined : LEFT_OUT) as Manifest)
     .map(withoutEngineAnnotations);
-  return { manifests: manifests.sort(byDependency), outputs };
+  const nodes = engine.registered
+    .filter(({ type }) => type === "command:remote:Command")
+    .map(({ name, inputs }) => nodeRun(name, plain(inputs, options.secrets ? undefined : LEFT_OUT) as NodeInputs));
+  return { manifests: manifests.sort(byDependency), nodes, outputs };
+}
+
+interface NodeInputs {
+  connection: { user: string; host: string; port: number };
+  create: string;
+  stdin: string;
+}
+
+function nodeRun(name: string, { connection, create, stdin }: NodeInputs): NodeRun {
+  const { user, host, port } = connection;
+  return { name: name.replace(/^node-trust-/, ""), target: `${user}@${host}`, port, command: create, stdin };
 }
 
 function settled(outputs: Record<string, unknown>): Promise<Record<string, unknown>> {

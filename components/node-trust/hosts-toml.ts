@@ -5,16 +5,18 @@ export interface HostsToml {
   /** URL that answers for it, for example `https://127.0.0.1:30443`. */
   server: string;
   /** Path, on the node, of the CA certificate that vouches for the server. Defaults to the node's own CAs. */
-  caFile?: string;
+  caFile?: string | undefined;
+  /** First line: a comment. Defaults to the host's name and who wrote the file. */
+  header?: string;
 }
 
 /**
  * The hosts.toml that sends pulls of `host` to `server` and nowhere else. The certificate is always verified: there is
  * no way to ask for `skip_verify`. https://github.com/containerd/containerd/blob/main/docs/hosts.md
  */
-export function renderHostsToml({ host, server, caFile }: HostsToml): string {
+export function renderHostsToml({ host, server, caFile, header }: HostsToml): string {
   const lines = [
-    `# ${oneLine(host)}, written by homecloud`,
+    oneLine(header ?? `# ${host}, written by homecloud`),
     `server = ${tomlString(server)}`,
     "",
     `[host.${tomlString(server)}]`,

@@ -22,6 +22,7 @@ interface RecordedOptions {
   provider: string;
   parent: string;
   retainOnDelete: boolean;
+  deleteBeforeReplace: boolean;
   ignoreChanges: string[];
   /** Names of everything that must be there first, whether by `dependsOn` or because an output is used. */
   dependsOn: string[];
@@ -34,6 +35,7 @@ interface RegisterRequest {
   getProvider(): string;
   getParent(): string;
   getRetainondelete(): boolean;
+  getDeletebeforereplace(): boolean;
   getIgnorechangesList(): string[];
   getDependenciesList(): string[];
   getAdditionalsecretoutputsList(): string[];
@@ -44,6 +46,8 @@ type Register = (request: RegisterRequest, callback: unknown) => Promise<void>;
 /** Stands in for the engine and the providers, and remembers what it was asked for. */
 export class Engine implements pulumi.runtime.Mocks {
   readonly resources: Recorded[] = [];
+  /** What every command prints. */
+  stdout: string | undefined;
   private readonly requests = new Map<string, RegisterRequest>();
 
   /** Takes the engine's place. To be called before a component is made. */
@@ -61,7 +65,8 @@ export class Engine implements pulumi.runtime.Mocks {
   newResource({ type, name, inputs }: pulumi.runtime.MockResourceArgs): pulumi.runtime.MockResourceResult {
     const request = this.request(type, name);
     this.resources.push({ type, name, marked: inputs, inputs: plain(inputs), options: optionsOf(request) });
-    const state: Record<string, unknown> = { ...inputs, ...generated(type, name) };
+    const printed = type.startsWith("command:") && this.stdout !== undefined ? { stdout: this.stdout } : {};
+    const state: Record<string, unknown> = { ...inputs, ...generated(type, name), ...printed };
     // The mocks do not do what the engine does: mark what a provider calls secret.
     for (const key of request.getAdditionalsecretoutputsList()) {
       if (key in state) state[key] = pulumi.secret(plain(state[key]));
@@ -128,6 +133,7 @@ function optionsOf(request: RegisterRequest): RecordedOptions {
     provider: nameIn(request.getProvider().split("::").slice(0, -1).join("::")),
     parent: nameIn(request.getParent()),
     retainOnDelete: request.getRetainondelete(),
+    deleteBeforeReplace: request.getDeletebeforereplace(),
     ignoreChanges: request.getIgnorechangesList(),
     dependsOn: request.getDependenciesList().map(nameIn),
   };

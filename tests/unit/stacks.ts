@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import { loadSettings, type RawConfig } from "../../config/load.ts";
 import { PROJECT } from "../../config/project.ts";
 import { SECRET_KEYS } from "../../config/schema.ts";
@@ -34,3 +35,9 @@ export const SHAPES = {
 } satisfies Record<string, StackConfig>;
 
 export type Shape = keyof typeof SHAPES;
+
+/** A host key of a machine that is nobody's. */
+export const ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB/N/vQx14wM5CARB5+6gOgGdaLUtJpXm+VAgfpQP26J";
+
+/** A key to log in with, made for this run. */
+export const NODE_KEY = generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
