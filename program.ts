@@ -5,7 +5,7 @@ import { ClusterNames } from "./components/cluster-names.ts";
 import { type DnsRecord, dnsRecords } from "./components/dns-records.ts";
 import { NodeTrust, type ProvenNode } from "./components/node-trust.ts";
 import { PiholeRecords } from "./components/pihole-records.ts";
-import { PrivateCa } from "./components/private-ca.ts";
+import { CA_NAME, PrivateCa } from "./components/private-ca.ts";
 import { RegistryStack } from "./components/registry-stack.ts";
 import type { Settings } from "./config/settings.ts";
 
@@ -42,7 +42,7 @@ export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
 
   const ca =
     tls.mode === "private-ca"
-      ? new PrivateCa("homecloud-ca", { commonName: "homecloud private CA", generation: tls.generation })
+      ? new PrivateCa("homecloud-ca", { commonName: CA_NAME, generation: tls.generation })
       : undefined;
   const registry = new RegistryStack(
     "registry",

@@ -12,6 +12,7 @@ import { LONG_UPLOADS_VALUES } from "../components/registry/ingress.ts";
 import { OBJECTS } from "../components/registry/pod.ts";
 import { ConfigError } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
+import { generationProblems } from "./generations.ts";
 
 /** What the cluster holds already that the program must know. */
 export interface ClusterFacts {
@@ -41,6 +42,7 @@ export async function checkCluster(stack: string, settings: Settings): Promise<C
     pullNamespaces(config, settings),
     longUploads(config, settings),
     otherStack(config, stack, settings),
+    generations(config, settings),
   ]);
   if (problems.flat().length > 0) throw new ConfigError(stack, problems.flat());
   return { claimSize: claim?.spec?.resources?.requests?.storage };
@@ -56,6 +58,18 @@ async function otherStack(config: KubeConfig, stack: string, { registry }: Setti
     `registry.namespace: "${registry.namespace}" belongs to stack ${owner}; allowed: a namespace of this stack's own ` +
       `(where ${owner} is gone for good: kubectl annotate namespace ${registry.namespace} ${STACK_ANNOTATION}-)`,
   ];
+}
+
+async function generations(config: KubeConfig, settings: Settings): Promise<string[]> {
+  const { items } = await config
+    .makeApiClient(CoreV1Api)
+    .listNamespacedSecret({ namespace: settings.registry.namespace });
+  const value = (name: string, key: string) => {
+    const encoded = items.find(({ metadata }) => metadata?.name === name)?.data?.[key];
+    return encoded === undefined ? undefined : Buffer.from(encoded, "base64").toString();
+  };
+  const htpasswd = value(OBJECTS.users, "htpasswd");
+  return generationProblems({ htpasswd, certificate: value(OBJECTS.certificate, "tls.crt") }, settings);
 }
 
 /** A claim that was kept stays as it is: what is asked of a new one does not change it. */

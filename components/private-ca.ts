@@ -8,6 +8,9 @@ const CA_VALIDITY = 10 * YEAR;
 /** A year, in hours: Apple's clients refuse certificates that live longer than 825 days. */
 const CERTIFICATE_VALIDITY = YEAR;
 
+/** Name of the first generation of the stack's own CA; later ones append their number. */
+export const CA_NAME = "homecloud private CA";
+
 /** A certificate and its key, PEM. */
 export interface IssuedCertificate {
   certificate: pulumi.Output<string>;

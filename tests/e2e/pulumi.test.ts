@@ -226,6 +226,16 @@ describeWith("pulumi", "with Pulumi's engine", () => {
       /registry\.namespace: "registry" belongs to stack local/,
     ],
     [
+      "a pull user that is not the next one",
+      { "homecloud:registry": { ...SETTINGS["homecloud:registry"], pullUserGeneration: 3 } },
+      /registry\.pullUserGeneration: 3 is not allowed; allowed: 1, which the cluster has, or 2/,
+    ],
+    [
+      "a CA that is not the next one",
+      { "homecloud:tls": { mode: "private-ca", generation: 3 } },
+      /tls\.generation: 3 is not allowed; allowed: 1, which the cluster has, or 2/,
+    ],
+    [
       "a missing cluster",
       { "homecloud:kubeconfig": "/nowhere/kubeconfig" },
       /kubeconfig: \/nowhere\/kubeconfig cannot be read/,

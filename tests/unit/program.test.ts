@@ -1,8 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, test, vi } from "vitest";
 import { deploy, type Outputs } from "../../program.ts";
+import { makeCaCertificate, makeKey } from "../../render/certificates.ts";
 import { Engine, settled } from "./mocks.ts";
-import { SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
+import { ED25519, NODE_KEY, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
 
 vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original(), "04"));
 
@@ -137,5 +138,58 @@ describe("providers", () => {
 
     for (const { type, options } of engine.resources.filter(({ type }) => type.startsWith("kubernetes:")))
       expect(options.provider, type).toMatch(/^cluster(-data)?$/);
+  });
+});
+
+describe("nodes", () => {
+  const node = { name: "k3s-1", host: "192.168.1.11", hostKey: ED25519 };
+  const withNode = { ...withAddress, nodeSshPrivateKey: NODE_KEY, nodeTrust: { nodes: [node] } };
+
+  test("none is touched unless one is named", async () => {
+    const { engine, outputs } = await run(withAddress);
+
+    expect(engine.all("Command")).toEqual([]);
+    expect(outputs.trustedNodes).toBeUndefined();
+  });
+
+  test("come after everything else, and go before it", async () => {
+    const pihole = { pihole: { url: "http://192.168.1.2" }, piholePassword: "app password" };
+    const { engine } = await run({ ...withNode, ...pihole });
+
+    const before = engine.find("Command", "node-trust-k3s-1").options.dependsOn;
+    const kinds = /^(Deployment|Ingress|Service|Secret|ConfigMap|Namespace|PersistentVolumeClaim|NetworkPolicy)$/;
+    const objects = engine.resources.filter(({ type }) => kinds.test(type.split(":").at(-1) ?? ""));
+    expect(objects.length).toBeGreaterThan(8);
+    expect(before).toEqual(expect.arrayContaining(objects.map(({ name }) => name)));
+    expect(before).toContain("pihole-registry.homelab.local");
+  });
+
+  test("get the user who only pulls, and the stack's CA", async () => {
+    const { engine, outputs } = await run(withNode);
+
+    const { stdin } = engine.find("Command", "node-trust-k3s-1").inputs;
+    expect(stdin).toContain("user='puller-1'");
+    expect(stdin).toContain("ca='CERTIFICATE homecloud-ca-certificate'");
+    expect(stdin).not.toContain("generated-registry-password-writer");
+    expect(await settled(outputs.trustedNodes as pulumi.Output<unknown>)).toEqual([
+      { name: "k3s-1", host: "192.168.1.11", trusts: ["registry.homelab.local"], provenAt: undefined },
+    ]);
+  });
+
+  test("with an issuer's private CA get the one that is set", async () => {
+    const tls = { mode: "cluster-issuer", issuer: "home-ca", acme: false };
+    const names = { commonName: "home CA", dnsNames: [], ipAddresses: [] };
+    const caCertificate = await makeCaCertificate({ ...names, keyPem: await makeKey(), validityHours: 24 });
+    const { engine } = await run({ ...withNode, tls, nodeTrust: { nodes: [node], caCertificate } });
+
+    expect(engine.find("Command", "node-trust-k3s-1").inputs.stdin).toContain(`ca='${caCertificate.trimEnd()}'`);
+  });
+
+  test("what is legal, but probably not meant, is a warning", async () => {
+    const warn = vi.spyOn(pulumi.log, "warn").mockResolvedValue();
+    await run({ ...withNode, nodeTrust: { nodes: [node], mirrors: { "docker.io": { endpoint: [] } } } });
+
+    expect(warn).toHaveBeenCalledWith(expect.stringContaining("docker.io"));
+    warn.mockRestore();
   });
 });

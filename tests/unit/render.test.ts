@@ -10,7 +10,7 @@ import { parse } from "yaml";
 import { GeneratedValues } from "../../render/generated-values.ts";
 import { MockEngine, plain } from "../../render/mock-engine.ts";
 import { LEFT_OUT, type Manifest, type Rendered, render } from "../../render/render.ts";
-import { SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
+import { ED25519, NODE_KEY, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
 
 vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original(), "04"));
 
@@ -210,3 +210,51 @@ describe("npm run render", () => {
 
 const checksumOf = (result: Rendered) =>
   JSON.stringify(find(result, "Deployment", "registry").spec).match(/checksum":"(\w+)/)?.[1];
+
+describe("nodes", () => {
+  const agent = { name: "pi", host: "192.168.1.21", role: "agent", user: "me", become: "sudo", port: 2222 };
+  const nodes = [{ name: "k3s-1", host: "192.168.1.11" }, agent].map((node) => ({ ...node, hostKey: ED25519 }));
+  const config = { domain: "homelab.local", nodeSshPrivateKey: NODE_KEY, nodeTrust: { nodes } };
+
+  test("what they would be told over SSH, in order", async () => {
+    const { nodes: runs, outputs } = await rendered(config);
+
+    expect(runs.map(({ stdin, ...rest }) => rest)).toEqual([
+      { name: "pi", target: "me@192.168.1.21", port: 2222, command: "sudo -n sh -s apply" },
+      { name: "k3s-1", target: "root@192.168.1.11", port: 22, command: "sh -s apply" },
+    ]);
+    expect(runs[0]?.stdin).toContain(String(outputs.registryPullPassword));
+  });
+
+  test("without secrets, nothing that could be run", async () => {
+    const { nodes: runs } = await rendered(config, false);
+
+    expect(runs.map(({ stdin }) => stdin)).toEqual([LEFT_OUT, LEFT_OUT]);
+  });
+});
+
+describe("a new generation of the CA", () => {
+  const next = { ...NODE_PORT, tls: { mode: "private-ca", generation: 2 } };
+  const split = (pem: string) => pem.match(/-----BEGIN[^-]+-----[^-]+-----END[^-]+-----/g) ?? [];
+
+  test("leads from the server's certificate to the new CA, and to the one before", async () => {
+    const former = caCertificate(await rendered(NODE_PORT));
+    const result = await rendered(next);
+    const current = caCertificate(result);
+    const [server = "", cross = ""] = split(stringData(result, "registry-tls")["tls.crt"] ?? "");
+
+    expect(current.subject).not.toBe(former.subject);
+    expect(new X509Certificate(server).verify(current.publicKey)).toBe(true);
+    expect(new X509Certificate(cross).subject).toBe(current.subject);
+    expect(new X509Certificate(cross).publicKey.equals(current.publicKey)).toBe(true);
+    expect(new X509Certificate(cross).verify(former.publicKey)).toBe(true);
+    expect(new X509Certificate(cross).ca).toBe(true);
+  });
+
+  test("keeps what the one before was", async () => {
+    const former = caCertificate(await rendered(NODE_PORT));
+    await rendered(next);
+
+    expect(caCertificate(await rendered(NODE_PORT)).fingerprint256).toBe(former.fingerprint256);
+  });
+});
