@@ -1,6 +1,7 @@
 import * as command from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { NodeTrustSettings, TrustedNode } from "../config/settings.ts";
+import { placeName } from "./node-trust/places.ts";
 import { rolloutGroups } from "./node-trust/rollout.ts";
 import { remoteCommand, renderStdin } from "./node-trust/stdin.ts";
 import { nodeVariables } from "./node-trust/variables.ts";
@@ -59,8 +60,7 @@ export class NodeTrust extends pulumi.ComponentResource {
     const { settings } = this.args;
     const apply = remoteCommand("apply", node.become);
     return new command.remote.Command(
-      // A node whose mode changes is trusted in the new way before the old one goes.
-      `${name}-${node.name}${node.mode === "hosts-toml" ? "-hosts-toml" : ""}`,
+      `${name}-${node.name}${placeName(node, this.args.host)}`,
       {
         connection: {
           ...{ host: node.host, port: node.port, user: node.user, hostKey: node.hostKey },
@@ -98,10 +98,13 @@ export class NodeTrust extends pulumi.ComponentResource {
     const { host, settings } = this.args;
     const trusts = node.mode === "hosts-toml" ? [host] : [...new Set([host, ...Object.keys(settings.mirrors)])];
     return pulumi.unsecret(
-      pulumi.output(stdout).apply((line) => ({
+      pulumi.output(stdout).apply((printed) => ({
         ...{ name: node.name, host: node.host, trusts },
-        provenAt: line?.split(" ")[0] || undefined,
+        provenAt: PROVEN.exec(printed ?? "")?.[1],
       })),
     );
   }
 }
+
+/** The last line, whatever the user's shell has said before. */
+const PROVEN = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) [a-z ]+$(?![\s\S]*\S)/m;

@@ -229,11 +229,12 @@ function pullUsers(name: string, generation: number, keepFormer: boolean): strin
   return generations.filter((number) => number > 0).map((number) => `${name}-${number}`);
 }
 
-function nodeTrustSettings({ nodeTrust, nodeSshPrivateKey }: Config): NodeTrustSettings | undefined {
+function nodeTrustSettings({ nodeTrust, nodeSshPrivateKey, tls }: Config): NodeTrustSettings | undefined {
   if (!nodeTrust) return undefined;
-  const { nodes, mode, ...settings } = nodeTrust;
+  const { nodes, mode, timeLimits, ...settings } = nodeTrust;
   return {
     ...settings,
+    timeLimits: { ...timeLimits, check: timeLimits.check ?? (tls.mode === "cluster-issuer" ? 300 : 20) },
     nodes: nodes.map((node) => ({
       ...node,
       hostKey: withoutComment(node.hostKey),

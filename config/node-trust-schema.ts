@@ -204,6 +204,11 @@ export const nodeTrust = z.strictObject({
     .boolean()
     .default(false)
     .describe("Whether to take over a registries.yaml that someone else wrote. It comes back on destroy."),
+  proofGeneration: count("a whole number from 1 on")
+    .default(1)
+    .describe(
+      "Raise to look at every node again: K3s was installed anew, or somebody has changed the file. Nothing restarts that is as it should be.",
+    ),
   batch: count("a whole number from 1 to 50", 50)
     .default(3)
     .describe("How many agents are changed at a time, once the first has been proven. Servers go one by one."),
@@ -211,8 +216,11 @@ export const nodeTrust = z.strictObject({
     .strictObject({
       connect: count(SECONDS).default(15).describe("Seconds for an SSH connection."),
       check: count(SECONDS)
-        .default(20)
-        .describe("Seconds in which the registry must answer the node, before anything is changed there."),
+        .optional()
+        .describe(
+          "Seconds in which the registry must answer the node, before anything is changed there. Defaults to 20, and to 300 with a " +
+            "cluster issuer, whose first certificate takes that long.",
+        ),
       restart: count(SECONDS).default(180).describe("Seconds for a restart of K3s."),
       proof: count(SECONDS).default(180).describe("Seconds for the proof that the node works and pulls."),
       lock: count(SECONDS).default(60).describe("Seconds to wait for another run on the same node."),

@@ -47,8 +47,10 @@ export type TrustedNode = NodeTrustConfig["nodes"][number] & {
 };
 
 /** Nodes that trust the registry, and what else they are told. */
-export interface NodeTrustSettings extends Omit<NodeTrustConfig, "nodes" | "mode" | "caCertificate"> {
+export interface NodeTrustSettings extends Omit<NodeTrustConfig, "nodes" | "mode" | "caCertificate" | "timeLimits"> {
   nodes: TrustedNode[];
+  /** Seconds. */
+  timeLimits: Required<NodeTrustConfig["timeLimits"]> & { check: number };
   /** SSH key of every node; undefined where the SSH agent's is used. Secret. */
   privateKey: string | undefined;
   /** PEM of the CA behind a cluster issuer that is not public. */

@@ -37,15 +37,32 @@ const COMMANDS: Record<Distribution, { cri: string; api: string }> = {
 
 /** Where this node keeps what it is to know of the registry `host`. */
 export function placesOf({ distribution, mode, role }: TrustedNode, host: string): Places {
-  const folder = mode === "hosts-toml" ? `${CERTS_D[distribution]}/${host}` : `/etc/rancher/${distribution}`;
+  const folder = mode === "hosts-toml" ? `${CERTS_D[distribution]}/${host}` : settingsFolder(distribution);
   return {
-    file: `${folder}/${mode === "hosts-toml" ? "hosts.toml" : "registries.yaml"}`,
+    file: `${folder}/${mode === "hosts-toml" ? "hosts.toml" : REGISTRIES}`,
     // As in node.sh, which keeps there what it needs to go back.
     caFile: `${folder}/homecloud/ca.crt`,
     service: mode === "hosts-toml" ? undefined : serviceOf(distribution, role),
     ...COMMANDS[distribution],
   };
 }
+
+/** File that says which hosts.toml the node's Kubernetes writes itself; empty where it writes none. */
+export function registriesOf({ distribution }: TrustedNode): string {
+  return distribution === "containerd" ? "" : `${settingsFolder(distribution)}/${REGISTRIES}`;
+}
+
+/**
+ * What tells a node's resource from others of the same name: where it writes. A node whose place changes is told in the
+ * new one before the old one is cleaned. A node's name has no dot.
+ */
+export function placeName({ distribution, mode }: TrustedNode, host: string): string {
+  if (mode === "hosts-toml") return `.hosts-toml.${distribution}.${host}`;
+  return distribution === "k3s" ? "" : `.${distribution}`;
+}
+
+const REGISTRIES = "registries.yaml";
+const settingsFolder = (distribution: Distribution): string => `/etc/rancher/${distribution}`;
 
 function serviceOf(distribution: Distribution, role: TrustedNode["role"]): string {
   if (distribution === "rke2") return `rke2-${role}`;

@@ -55,7 +55,7 @@ export function trustedRegistries({ host, login, caFile }: ManagedRegistry, extr
     ...(caFile === undefined ? {} : { tls: { ca_file: caFile } }),
   };
   const configs = Object.fromEntries(managedKeys(host, extra.mirrors).map((key) => [key, config]));
-  return { mirrors: { ...own, ...extra.mirrors, ...own }, configs: { ...configs, ...extra.configs } };
+  return { mirrors: { ...own, ...extra.mirrors, ...own }, configs: { ...configs, ...extra.configs, ...configs } };
 }
 
 /** URLs at which nodes ask for the registry's images: the user's, or its own. */

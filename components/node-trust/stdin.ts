@@ -17,7 +17,10 @@ export interface NodeVariables {
   probes: string;
   login: string;
   user: string;
-  secret: string;
+  secrets: string;
+  registries: string;
+  fallback: string;
+  proof_generation: number;
   adopt: "yes" | "";
   check_limit: number;
   restart_limit: number;

@@ -1,6 +1,6 @@
 import type { NodeTrustSettings, TrustedNode } from "../../config/settings.ts";
 import { renderHostsToml } from "./hosts-toml.ts";
-import { placesOf } from "./places.ts";
+import { placesOf, registriesOf } from "./places.ts";
 import { managedEndpoints, managedHeader, renderRegistriesYaml, trustedRegistries } from "./registries-yaml.ts";
 import { curlLogin, type NodeVariables } from "./stdin.ts";
 
@@ -23,6 +23,8 @@ export function nodeVariables(node: TrustedNode, trust: Trust, settings: NodeTru
   const [header = "", ...body] = fileContent(node, trust, settings, ca ? caFile : undefined)
     .trimEnd()
     .split("\n");
+  const endpoints = endpointsOf(node, trust, settings).map(probe);
+  const last = probe(`https://${host}`);
   const login = node.mode === "hosts-toml" ? undefined : trust.login;
   return {
     node: node.name,
@@ -31,16 +33,25 @@ export function nodeVariables(node: TrustedNode, trust: Trust, settings: NodeTru
     body: body.join("\n"),
     ...{ mode: node.mode, file, service, role: node.role, cri, api, host },
     ca: ca?.trimEnd() ?? "",
-    probes: endpointsOf(node, trust, settings).map(probe).join("\n"),
+    probes: endpoints.join("\n"),
+    fallback: endpoints.includes(last) ? "" : last,
     login: login ? curlLogin(login) : "",
     user: login?.name ?? "",
-    secret: login?.password ?? "",
+    secrets: login ? [login.password, ...loginsOf(settings)].join("\n") : "",
+    registries: node.mode === "hosts-toml" ? registriesOf(node) : "",
+    proof_generation: settings.proofGeneration,
     adopt: settings.adopt ? "yes" : "",
     check_limit: settings.timeLimits.check,
     restart_limit: settings.timeLimits.restart,
     proof_limit: settings.timeLimits.proof,
     lock_limit: settings.timeLimits.lock,
   };
+}
+
+/** Logins of the user's own that the file holds. None has a line break: the loader refuses control characters. */
+function loginsOf({ configs }: NodeTrustSettings): string[] {
+  const logins = Object.values(configs).map(({ auth = {} }) => [auth.password, auth.auth, auth.identity_token]);
+  return logins.flat().filter((secret) => secret !== undefined);
 }
 
 function fileContent(

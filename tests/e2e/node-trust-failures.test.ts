@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { TestNode } from "../nodes/fleet.ts";
 import { another, Homelab, type Program } from "../nodes/homelab.ts";
-import { makeCa } from "../nodes/private-registry.ts";
+import { issue, makeCa } from "../nodes/private-registry.ts";
 import { nodeTools } from "../tools.ts";
 
 /** Whatever fails, every node pulls what it could pull before, and the error names the cause. */
@@ -158,7 +158,7 @@ describe.each(["server", "agent"])("on a trusted %s", (name) => {
   test("a full disk", async () => {
     await node.fillDisk();
     const output = await failing(node, { settings: another("a") });
-    expect(output).toMatch(/make room on the node's disk\. Nothing was changed/);
+    expect(output).toMatch(/make room on the node's disk \(0 left on .*\)\. Nothing was changed/);
     expect(await pid(node)).toBe(before);
   });
 
@@ -241,6 +241,112 @@ describe("on a node that is somebody else's", () => {
     await expectAsBefore(node);
     expect((await node.exec(`stat -c %a ${FILE}; ls /etc/rancher/k3s`)).stdout).toBe("640\nown.crt\nregistries.yaml\n");
   });
+});
+
+describe("what is somebody's stays somebody's", () => {
+  const OWN = "# somebody's own\nmirrors: {}\n";
+  const adopt = { settings: { adopt: true } };
+  let node: TestNode;
+
+  beforeEach(async () => {
+    node = homelab.node("foreign");
+    await node.exec("rm -rf /etc/rancher/k3s/*");
+    await node.writeFile(FILE, OWN);
+    await node.exec("systemctl restart k3s-agent");
+    await node.untilHealthy();
+  });
+
+  const run = async (action: "create" | "delete", program: Program, exitCode = 0) => {
+    const { all, stdout, exitCode: ended } = await homelab.run("foreign", action, program);
+    expect(ended, all).toBe(exitCode);
+    return { all, stdout };
+  };
+  const failingToStart = async (action: "create" | "delete", program: Program) => {
+    await node.fault("start-fails", true);
+    const { all } = await run(action, program, 1);
+    await node.fault("start-fails", false);
+    await node.exec("systemctl restart k3s-agent");
+    await node.untilHealthy();
+    return all;
+  };
+
+  test("a symbolic link is not replaced by a file", async () => {
+    await node.exec(`mv ${FILE} /etc/rancher/k3s/real.yaml; ln -s real.yaml ${FILE}`);
+    const { all } = await run("create", adopt, 1);
+    expect(all).toMatch(/registries\.yaml is a symbolic link.*Nothing was changed/);
+    expect((await node.exec(`readlink ${FILE}`)).stdout).toBe("real.yaml\n");
+    expect((await run("delete", {})).stdout).toMatch(/left alone$/);
+    expect((await node.exec(`readlink ${FILE}`)).stdout).toBe("real.yaml\n");
+  });
+
+  test("a file that was deleted after a failed adoption does not come back", async () => {
+    await failingToStart("create", { settings: { adopt: true, timeLimits: { restart: 5, proof: 2 } } });
+    // Its K3s would not start even so; the next run picks it up.
+    await run("create", {}, 1);
+    expect(await node.readFile(FILE)).toBe(OWN);
+    await node.exec(`rm ${FILE}`);
+    await run("create", {});
+    await run("delete", {});
+    expect(await node.exists(FILE)).toBe(false);
+  });
+
+  test("a removal whose restart fails once still ends with it, and a second one finds nothing", async () => {
+    await run("create", adopt);
+    await failingToStart("delete", { settings: { timeLimits: { restart: 5, proof: 2 } } });
+    expect(await node.readFile(FILE)).toBe(OWN);
+    expect((await run("delete", {})).stdout).toMatch(/removed$/);
+    expect(await node.readFile(FILE)).toBe(OWN);
+    expect(await node.exists(STATE)).toBe(false);
+  });
+
+  test("a file that was written after a failed removal is left alone", async () => {
+    await run("create", adopt);
+    await failingToStart("delete", { settings: { timeLimits: { restart: 5, proof: 2 } } });
+    await node.writeFile(FILE, "# another one\n");
+    expect((await run("delete", {})).stdout).toMatch(/left alone$/);
+    expect(await node.readFile(FILE)).toBe("# another one\n");
+  });
+
+  test("an original outlives a renamed stack", async () => {
+    await run("create", adopt);
+    const ours = await node.readFile(FILE);
+    await node.writeFile(FILE, ours.replace("stack homecloud/test", "stack homecloud/former"));
+    await run("create", adopt);
+    await run("delete", {});
+    expect(await node.readFile(FILE)).toBe(OWN);
+  });
+
+  test("a file that somebody keeps keeps its CA", async () => {
+    await run("create", adopt);
+    const ours = await node.readFile(FILE);
+    await node.writeFile(FILE, ours.split("\n").slice(1).join("\n"));
+    expect((await run("delete", {})).stdout).toMatch(/left alone$/);
+    expect((await node.pull(homelab.image)).ok).toBe(true);
+  });
+
+  test("hosts.toml is not written where K3s would delete it again", async () => {
+    await node.writeFile(FILE, `mirrors:\n  "${homelab.registry.host}": {}\n`);
+    const { all } = await run("create", { settings: { mode: "hosts-toml" } }, 1);
+    expect(all).toMatch(/registries\.yaml names registry.*K3s would delete hosts\.toml at its next start/);
+  });
+});
+
+test("images by another way than the registry's own name, which the node does not even know", async () => {
+  const { registry } = homelab;
+  const [name = "", port] = registry.host.split(":");
+  const node = homelab.node("agent");
+  await registry.pod.restart({ tls: await issue(registry.ca, [name, "another-way.test"]) });
+  const hosts = await node.readFile("/etc/hosts");
+  await node.writeFile("/etc/hosts", hosts.replace(name, "another-way.test"));
+  const mirrors = { [registry.host]: { endpoint: [`https://another-way.test:${port}`] } };
+  const { exitCode, all } = await homelab.run("agent", "create", { settings: { mirrors } });
+  expect(exitCode, all).toBe(0);
+  const { ok, output } = await node.pull(homelab.image);
+  expect(ok, output).toBe(true);
+  const down = { [registry.host]: { endpoint: [`https://another-way.test:${port}`, "https://another-way.test:9"] } };
+  const failed = await homelab.run("agent", "create", { settings: { mirrors: down } });
+  expect(failed.all).toMatch(/nothing answers at https:\/\/another-way\.test:9.*Nothing was changed/);
+  await node.writeFile("/etc/hosts", hosts);
 });
 
 describe("a node that cannot be told", () => {

@@ -1,8 +1,10 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { NodeTrustArgs } from "../../components/node-trust.ts";
+import { loadSettings } from "../../config/load.ts";
+import { SECRET_KEYS } from "../../config/schema.ts";
 import type { TrustedNode } from "../../config/settings.ts";
 import type { Tools } from "../../lab/tools.ts";
-import { settingsOf } from "../unit/stacks.ts";
+import { rawConfig } from "../unit/stacks.ts";
 import { Fleet, type NodeSpec, type TestNode } from "./fleet.ts";
 import { PrivateRegistry } from "./private-registry.ts";
 import { type CommandInputs, commandsOf, type Run, SmallEngine, sshRun } from "./small-engine.ts";
@@ -69,6 +71,12 @@ export class Homelab {
     return sshRun(this.tools.bin("ssh"), inputs, inputs[action], heard);
   }
 
+  /** What one node's shell is given to read. */
+  async stdin(node: string, program: Program = {}): Promise<string> {
+    const [command] = await commandsOf(this.args({ ...program, nodes: [node] }));
+    return (command?.inputs as CommandInputs).stdin;
+  }
+
   /** From here on there is no state: what the nodes have is all that is known. */
   forgetState(): void {
     this.engine = new SmallEngine(this.tools.bin("ssh"));
@@ -77,7 +85,7 @@ export class Homelab {
   args({ settings = {}, nodes, changes = {}, login, ca }: Program = {}): NodeTrustArgs {
     const { registry } = this;
     const wanted = this.fleet.nodes.filter(({ name }) => !nodes || nodes.includes(name));
-    const { nodeTrust } = settingsOf({
+    const config = {
       access: { mode: "node-port", port: registry.pod.layout.gatePort, hosts: [NAME] },
       nodeSshPrivateKey: this.fleet.privateKey,
       nodeTrust: {
@@ -85,7 +93,9 @@ export class Homelab {
         ...settings,
         nodes: wanted.map((node) => ({ ...described(node), ...changes[node.name] })),
       },
-    });
+    };
+    // Other registries' logins are secret too.
+    const { nodeTrust } = loadSettings(rawConfig(config, [...SECRET_KEYS, "nodeTrust"]));
     if (!nodeTrust) throw new Error("no nodes are configured");
     const { name, password } = login ?? registry.puller;
     return {

@@ -84,7 +84,7 @@ export class SmallEngine {
 }
 
 const ended = (name: string, action: Run["action"]): Run => ({
-  ...{ node: name.replace("node-trust-", ""), action, ok: action !== "skipped", output: "", stdout: "" },
+  ...{ node: /^node-trust-([^.]*)/.exec(name)?.[1] ?? name, action, ok: action !== "skipped", output: "", stdout: "" },
   ...{ began: Date.now(), ended: Date.now() },
 });
 

@@ -1,4 +1,8 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { curlLogin, remoteCommand, renderStdin, shellQuote } from "../../components/node-trust/stdin.ts";
 
@@ -31,27 +35,28 @@ describe("what the node's shell reads", () => {
     expect(calls).toHaveLength(1);
   });
 
-  test("every way of cutting it off is refused or does nothing", () => {
-    const text = renderStdin({ node: "k3s-1" } as Parameters<typeof renderStdin>[0]);
-    const script = text.slice(0, text.indexOf('main "$@"'));
-    for (let length = 0; length < script.length; length += 97) {
-      // `file` is not set: whatever ran would end with an error that names it, and nothing is printed.
-      const cut = `file=/nowhere/file header= body=\n${script.slice(0, length)}`;
-      const { stdout } = run(cut);
-      expect(stdout).toBe("");
+  test("cut off anywhere, not one command is run", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "homecloud-stdin-"));
+    const called = join(folder, "called");
+    // All that the script's own commands begin with; `id` is the first of a run.
+    for (const name of ["id", "mkdir", "rm", "mv", "ln", "cp", "cat", "head", "flock", "systemctl", "curl", "date"]) {
+      await writeFile(join(folder, name), `#!/bin/sh\necho ${name} >>${called}\nexit 1\n`, { mode: 0o755 });
     }
+    const variables = { file: join(folder, "registries.yaml"), header: "", body: "", node: "k3s-1" };
+    const text = renderStdin(variables as unknown as Parameters<typeof renderStdin>[0]);
+    const run = (input: string) =>
+      spawnSync("/bin/sh", ["-s", "apply"], { input, env: { PATH: folder }, encoding: "utf8" });
+
+    const call = text.indexOf('main "$@"');
+    for (let length = 1; length < call; length += 41) {
+      run(text.slice(0, length));
+      expect(existsSync(called), `cut at ${length}`).toBe(false);
+    }
+    expect(run(text).status).toBe(1);
+    expect(existsSync(called)).toBe(true);
+    await rm(folder, { recursive: true });
   });
 });
-
-function run(input: string): { stdout: string } {
-  try {
-    return {
-      stdout: execFileSync("sh", ["-s", "apply"], { input, encoding: "utf8", stdio: ["pipe", "pipe", "ignore"] }),
-    };
-  } catch (error) {
-    return { stdout: String((error as { stdout: string }).stdout) };
-  }
-}
 
 describe("the login as curl reads it", () => {
   test.each([

@@ -144,7 +144,7 @@ describe("what a node is told", () => {
 
   test("in hosts.toml mode CA and mirror only: no login goes to the node, nothing is restarted", async () => {
     const component = await trust({ mode: "hosts-toml", nodes: [{ ...NODES[0], hostKey: ED25519 }] });
-    const node = "server-1-hosts-toml";
+    const node = "server-1.hosts-toml.k3s.registry.homelab.local";
     expect(commandOf(node).inputs.stdin).not.toContain(PASSWORD);
     expect(variable(node, "service")).toBe("");
     expect(variable(node, "body")).toContain('[host."https://registry.homelab.local"]');

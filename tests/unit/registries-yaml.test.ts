@@ -52,11 +52,14 @@ describe("what a node is told", () => {
     expect(configs).toEqual({ [HOST]: OWN, "cache.lan:5000": OWN, [`${HOST}:443`]: OWN });
   });
 
-  test("what the user says of an endpoint, in place of the program's", () => {
-    const mirrors = { [HOST]: { endpoint: ["https://cache.lan"], rewrite: {} } };
-    const configs = { "cache.lan": { tls: { ca_file: "/cache.crt" } } };
+  test("the login and the CA of an endpoint are never the user's", () => {
+    const mirrors = { [MANAGED.host]: { endpoint: ["https://cache.lan"], rewrite: {} } };
+    const { configs } = trustedRegistries(MANAGED, {
+      mirrors,
+      configs: { "cache.lan": { tls: { ca_file: "/own.crt" } } },
+    });
 
-    expect(trustedRegistries(MANAGED, { mirrors, configs }).configs).toEqual({ [HOST]: OWN, ...configs });
+    expect(configs["cache.lan"]).toEqual(configs[MANAGED.host]);
   });
 
   test("the registry first, then the user's own", () => {
