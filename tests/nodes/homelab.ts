@@ -66,15 +66,18 @@ export class Homelab {
 
   /** One node's command by itself, past any state. `heard` gets what it prints, as it comes. */
   async run(node: string, action: "create" | "delete", program: Program = {}, heard?: (text: string) => void) {
-    const commands = await commandsOf(this.args({ ...program, nodes: [node] }));
-    const inputs = commands[0]?.inputs as CommandInputs;
+    const inputs = await this.inputs(node, program);
     return sshRun(this.tools.bin("ssh"), inputs, inputs[action], heard);
   }
 
   /** What one node's shell is given to read. */
   async stdin(node: string, program: Program = {}): Promise<string> {
+    return (await this.inputs(node, program)).stdin;
+  }
+
+  private async inputs(node: string, program: Program): Promise<CommandInputs> {
     const [command] = await commandsOf(this.args({ ...program, nodes: [node] }));
-    return (command?.inputs as CommandInputs).stdin;
+    return command?.inputs as CommandInputs;
   }
 
   /** From here on there is no state: what the nodes have is all that is known. */
