@@ -11,13 +11,15 @@ export interface HostsToml {
 }
 
 /**
- * The hosts.toml that sends pulls of `host` to `server` and nowhere else. The certificate is always verified: there is
+ * The hosts.toml that sends pulls of `host` to `server` and nowhere else. The CA stands twice: after a 404 of the table's host,
+ * containerd asks the server itself, with what stands at the top. The certificate is always verified: there is
  * no way to ask for `skip_verify`. https://github.com/containerd/containerd/blob/main/docs/hosts.md
  */
 export function renderHostsToml({ host, server, caFile, header }: HostsToml): string {
   const lines = [
     oneLine(header ?? `# ${host}, written by homecloud`),
     `server = ${tomlString(server)}`,
+    ...(caFile === undefined ? [] : [`ca = ${tomlString(caFile)}`]),
     "",
     `[host.${tomlString(server)}]`,
     '  capabilities = ["pull", "resolve"]',

@@ -159,7 +159,9 @@ can_pull() {
     cause="containerd's login as $user is refused" ;;
   *": not found"* | *"code = NotFound"*) return 0 ;;
   *"no such host"*) cause="containerd cannot resolve the name" ;;
-  *"x509:"*) cause="containerd does not trust the certificate" ;;
+  *"x509:"*)
+    cause="containerd does not trust the certificate"
+    [ "$mode" != hosts-toml ] || cause="$cause: does it read $file? The folder of folders must be config_path in its config.toml" ;;
   *) cause="containerd cannot pull from $host" ;;
   esac
   cause="$cause (${answer##* desc = })"

@@ -44,10 +44,16 @@ export class Homelab {
 
   static async start(tools: Tools, specs: NodeSpec[]): Promise<Homelab> {
     const registry = await PrivateRegistry.start(tools, NAME);
-    const image = await registry.push("team/app:1.0");
-    const fleet = await Fleet.start(tools, specs);
-    await fleet.addHost(NAME, fleet.gateway);
-    return new Homelab(tools, fleet, registry, image);
+    try {
+      const image = await registry.push("team/app:1.0");
+      const fleet = await Fleet.start(tools, specs);
+      await fleet.addHost(NAME, fleet.gateway);
+      return new Homelab(tools, fleet, registry, image);
+    } catch (error) {
+      // Its processes would go on for ever: unlike the nodes they do not end with this one.
+      await registry.stop();
+      throw error;
+    }
   }
 
   node(name: string): TestNode {

@@ -9,6 +9,7 @@ test("pulls go to the server and nowhere else, verified by the CA", () => {
   });
   expect(toml).toBe(`# registry.test, written by homecloud
 server = "https://127.0.0.1:30443"
+ca = "/certs.d/registry.test/ca.crt"
 
 [host."https://127.0.0.1:30443"]
   capabilities = ["pull", "resolve"]
