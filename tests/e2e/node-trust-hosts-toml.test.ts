@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { shellQuote } from "../../lab/wrappers.ts";
 import type { TestNode } from "../nodes/fleet.ts";
 import { Homelab, type Program } from "../nodes/homelab.ts";
@@ -357,64 +357,5 @@ describe("a change of the mode, in one up", () => {
       await expectTrustsNot(node);
       expect((await node.exec(`ls -A ${CERTS_D[node.distribution]}`)).stdout).toBe("");
     }
-  });
-});
-
-describe("K3s, which deletes what others have written for a registry that its own file names", () => {
-  const toYaml = { settings: { mode: "registries-yaml", timeLimits: TIME_LIMITS } };
-  let agent: TestNode;
-  let server: TestNode;
-
-  beforeAll(() => {
-    agent = homelab.node("agent");
-    server = homelab.node("server");
-  });
-  afterEach(async () => {
-    for (const { ok, output } of await homelab.destroy()) expect(ok, output).toBe(true);
-    homelab.forgetState();
-  });
-
-  test("a switch to registries.yaml that fails leaves hosts.toml as it was", async () => {
-    await expectUp({ nodes: ["agent"] });
-    const former = await tree(agent, folder(agent));
-    await agent.fault("kubelet-dead", true);
-    const switching = homelab.up({ ...toYaml, nodes: ["agent"] });
-    await agent.exec("until grep -q 'kubelet exited' /var/log/journal/k3s-agent; do sleep 0.1; done; sleep 3");
-    await agent.fault("kubelet-dead", false);
-    const [run] = await switching;
-    expect(run?.output).toMatch(/What was there before is back, and k3s-agent is healthy with it/);
-    expect(await tree(agent, folder(agent))).toBe(former);
-    await expectTrusts(agent);
-  });
-
-  test("a restart in the middle of a switch to hosts.toml, which another node has stopped", async () => {
-    await homelab.up({ ...toYaml, nodes: K3S_LIKE });
-    await server.exec("systemctl stop ssh");
-    const runs = await homelab.up({ ...MODE, nodes: K3S_LIKE });
-    await server.exec("systemctl start ssh");
-    expect(runs.map(({ node, action, ok }) => `${node} ${action} ${ok}`)).toEqual([
-      "agent create true",
-      "server create false",
-    ]);
-    await agent.exec("systemctl restart k3s-agent");
-    await agent.untilHealthy();
-    expect(await pullAs(agent)).toMatch(PULLED);
-    await expectUp({ nodes: K3S_LIKE });
-    for (const node of [agent, server]) await expectTrusts(node);
-  });
-
-  test("somebody's own hosts.toml is there again when registries.yaml is gone", async () => {
-    await agent.writeFile(`${folder(agent)}/own.crt`, homelab.registry.ca.certPem);
-    await agent.writeFile(
-      file(agent),
-      `server = "https://${homelab.registry.host}"\nca = "${folder(agent)}/own.crt"\n\n[host]\n`,
-    );
-    const former = await tree(agent, folder(agent));
-    expect(await pullAs(agent)).toMatch(PULLED);
-    await homelab.up({ ...toYaml, nodes: ["agent"] });
-    await homelab.destroy();
-    expect(await tree(agent, folder(agent))).toBe(former);
-    expect(await pullAs(agent)).toMatch(PULLED);
-    await agent.exec(`rm -r ${folder(agent)}`);
   });
 });
