@@ -16,6 +16,7 @@ export const {
   caCertificate,
   caEnvironment,
   dnsRecords,
+  trustedNodes,
 } = deploy(...(await checked()));
 
 /** The stack's settings and what the cluster holds, once both have been checked: nothing is registered before. */
