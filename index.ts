@@ -16,6 +16,12 @@ export const {
   caCertificate,
   caEnvironment,
   dnsRecords,
+  dnsmasqLines,
+  localstackEndpoint,
+  localstackRegion,
+  localstackNamespace,
+  awsEnvironment,
+  awsEnvFile,
   trustedNodes,
 } = deploy(...(await checked()));
 

@@ -1,8 +1,13 @@
+import { isIP } from "node:net";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ClusterFacts } from "./cluster/check.ts";
-import { ClusterNames } from "./components/cluster-names.ts";
-import { type DnsRecord, dnsRecords } from "./components/dns-records.ts";
+import { CA_VARIABLES } from "./components/ca-environment.ts";
+import { ClusterNames, type Rewrite } from "./components/cluster-names.ts";
+import { type DnsRecord, dnsmasqLines, dnsRecords } from "./components/dns-records.ts";
+import type { WorkloadArgs } from "./components/gated-workload.ts";
+import { envFile } from "./components/localstack/aws-environment.ts";
+import { LocalStackStack } from "./components/localstack-stack.ts";
 import { NodeTrust, type ProvenNode } from "./components/node-trust.ts";
 import { PiholeRecords } from "./components/pihole-records.ts";
 import { CA_NAME, PrivateCa } from "./components/private-ca.ts";
@@ -23,14 +28,21 @@ export interface Outputs {
   caCertificate: pulumi.Output<string> | undefined;
   /** Variables that make SDKs trust the CA once it is a file of this name in the pod. */
   caEnvironment: Record<string, string> | undefined;
-  /** Names for the home network's DNS; empty where clients use a port of the nodes. */
+  /** Names for the home network's DNS, wildcards among them; empty where clients use a port of the nodes. */
   dnsRecords: DnsRecord[];
+  /** The wildcards as dnsmasq (Pi-hole, OpenWrt) has them: its records have none. */
+  dnsmasqLines: string[];
+  /** Where AWS clients reach LocalStack; undefined where there is none. */
+  localstackEndpoint: string | undefined;
+  localstackRegion: string | undefined;
+  localstackNamespace: pulumi.Output<string> | undefined;
+  /** Variables that every AWS SDK and the CLI read; undefined where there is no LocalStack. */
+  awsEnvironment: Record<string, string> | undefined;
+  /** The same as a .env file. */
+  awsEnvFile: string | undefined;
   /** Nodes that pull from the registry by themselves, what they trust and when that was proven. */
   trustedNodes: pulumi.Output<ProvenNode[]> | undefined;
 }
-
-/** Where the outputs' variables expect the ConfigMap `homecloud-ca` to be mounted. */
-const CA_FILE = "/etc/homecloud-ca/ca.crt";
 
 /** The whole program: settings → providers → components → outputs. `found` is what the cluster holds already. */
 export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
@@ -44,19 +56,33 @@ export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
     tls.mode === "private-ca"
       ? new PrivateCa("homecloud-ca", { commonName: CA_NAME, generation: tls.generation })
       : undefined;
+  const world: WorkloadArgs = { access, tls, ca, dataProvider };
   const registry = new RegistryStack(
     "registry",
-    { registry: registrySettings, access, tls, ca, dataProvider, claimSize: found.claimSize },
+    {
+      ...world,
+      registry: registrySettings,
+      claimSize: found.claimSize,
+      caNamespaces: settings.localstack?.clientNamespaces ?? [],
+    },
     inCluster,
   );
+  const localstack =
+    settings.localstack &&
+    new LocalStackStack(
+      "localstack",
+      {
+        ...world,
+        localstack: settings.localstack,
+        claimSize: found.localstackClaimSize,
+      },
+      inCluster,
+    );
 
-  const hosts = access.mode === "ingress" ? registrySettings.certificateNames : [];
-  const records = access.mode === "ingress" && access.address ? dnsRecords(hosts, access.address) : [];
-  const before: pulumi.Resource[] = [registry];
-  if (access.mode === "ingress" && settings.clusterNames === "coredns-custom") {
-    const service = `${access.service}.${access.namespace}`;
-    before.push(new ClusterNames("cluster-names", { hosts, service }, inCluster));
-  }
+  const records = homeRecords(settings);
+  const before: pulumi.Resource[] = [registry, ...(localstack ? [localstack] : [])];
+  const rewrites = clusterRewrites(settings);
+  if (rewrites.length > 0) before.push(new ClusterNames("cluster-names", { rewrites }, inCluster));
   if (settings.pihole) before.push(new PiholeRecords("pihole", { ...settings.pihole, records }));
   // After everything else, and before everything else on destroy: on a single server it takes the API away for a while.
   const trust =
@@ -82,11 +108,40 @@ export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
     registryPullPassword: registry.puller.password,
     registryDockerConfigJson: registry.dockerConfigJson,
     caCertificate: ca?.certificate,
-    caEnvironment: ca && { AWS_CA_BUNDLE: CA_FILE, NODE_EXTRA_CA_CERTS: CA_FILE, SSL_CERT_FILE: CA_FILE },
+    caEnvironment: ca && CA_VARIABLES,
     dnsRecords: records,
+    dnsmasqLines: dnsmasqLines(records),
+    localstackEndpoint: localstack?.endpoint,
+    localstackRegion: localstack?.region,
+    localstackNamespace: localstack?.namespace,
+    awsEnvironment: localstack?.awsEnvironment,
+    awsEnvFile: localstack && envFile(localstack.awsEnvironment),
     trustedNodes: trust?.nodes,
   };
 }
+
+/** What the ingress's names stand for at home. */
+function homeRecords({ access, registry, localstack }: Settings): DnsRecord[] {
+  if (access.mode !== "ingress" || !access.address) return [];
+  return dnsRecords([...registry.certificateNames, ...(localstack?.dnsNames ?? [])], access.address);
+}
+
+/**
+ * What pods are told of the names: the ingress controller's Service or, without an ingress, LocalStack's own, whose URLs
+ * must mean the same inside as outside.
+ */
+function clusterRewrites({ access, registry, localstack, clusterNames }: Settings): Rewrite[] {
+  if (clusterNames !== "coredns-custom") return [];
+  if (access.mode === "ingress") {
+    const service = `${access.service}.${access.namespace}`;
+    const hosts = [...registry.certificateNames, ...(localstack?.dnsNames ?? [])];
+    return hosts.map((host) => ({ host, service }));
+  }
+  if (!localstack || isLoopbackOrAddress(localstack.host)) return [];
+  return localstack.dnsNames.map((host) => ({ host, service: `localstack.${localstack.namespace}` }));
+}
+
+const isLoopbackOrAddress = (host: string): boolean => isIP(host) !== 0 || /(^|\.)localhost$/.test(host);
 
 function provider(name: string, { cluster }: Settings, args: k8s.ProviderArgs): k8s.Provider {
   return new k8s.Provider(name, {

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Kubectl } from "./kubectl.ts";
+import { containerCgroups } from "./pod-cgroups.ts";
 
 /** What a container has used since it started. */
 export interface CpuUse {
@@ -11,22 +12,10 @@ export interface CpuUse {
 
 export type PodCpuUse = Record<string, CpuUse>;
 
-interface PodJson {
-  metadata: { uid: string; deletionTimestamp?: string };
-  status: { qosClass: string; containerStatuses: { name: string; containerID: string }[] };
-}
-
 /** Reads the processor time of each container of the pod from the kernel: the lab's node is this machine. */
 export async function readCpuUse(kubectl: Kubectl, namespace: string, selector: string): Promise<PodCpuUse> {
-  const text = await kubectl(["-n", namespace, "get", "pods", "-l", selector, "-o", "json"]);
-  const pod = (JSON.parse(text) as { items: PodJson[] }).items.find(({ metadata }) => !metadata.deletionTimestamp);
-  if (!pod) throw new Error(`there is no pod ${selector} in ${namespace}`);
-  const { qosClass, containerStatuses } = pod.status;
-  const parent = `kubepods${qosClass === "Guaranteed" ? "" : `/${qosClass.toLowerCase()}`}/pod${pod.metadata.uid}`;
-  const entries = containerStatuses.map(async ({ name, containerID }) => {
-    const cgroup = `${parent}/${containerID.replace("containerd://", "")}`;
-    return [name, await readCgroup(cgroup)] as const;
-  });
+  const cgroups = await containerCgroups(kubectl, namespace, selector);
+  const entries = Object.entries(cgroups).map(async ([name, path]) => [name, await readCgroup(path)] as const);
   return Object.fromEntries(await Promise.all(entries));
 }
 

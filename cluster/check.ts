@@ -7,9 +7,10 @@ import {
   type V1PersistentVolumeClaim,
   VersionApi,
 } from "@kubernetes/client-node";
+import { LONG_UPLOADS_VALUES } from "../components/ingress.ts";
 import { STACK_ANNOTATION } from "../components/labels.ts";
-import { LONG_UPLOADS_VALUES } from "../components/registry/ingress.ts";
-import { OBJECTS } from "../components/registry/pod.ts";
+import { OBJECTS as LOCALSTACK } from "../components/localstack/pod.ts";
+import { OBJECTS as REGISTRY } from "../components/registry/pod.ts";
 import { ConfigError } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { generationProblems } from "./generations.ts";
@@ -18,6 +19,18 @@ import { generationProblems } from "./generations.ts";
 export interface ClusterFacts {
   /** Size of the registry's volume where an earlier deployment has left it. */
   claimSize?: string | undefined;
+  /** Size of LocalStack's volume, likewise. */
+  localstackClaimSize?: string | undefined;
+}
+
+/** As much of a workload's settings as the cluster must agree with, and where they stand in the configuration. */
+interface Workload {
+  key: "registry" | "localstack";
+  namespace: string;
+  storageClass: string;
+  claim: string;
+  /** Namespaces of others that get something from it, and the setting that names them. */
+  others: { setting: string; namespaces: string[] };
 }
 
 /** How long the API server may take to answer, in milliseconds. */
@@ -35,28 +48,54 @@ export async function checkCluster(stack: string, settings: Settings): Promise<C
       `kubeconfig: the cluster at ${server} does not answer (${reason(error)}). Is it running, and is this its context: ${config.getCurrentContext()}?`,
     ]);
   });
-  const claim = await keptClaim(config, settings);
+  const workloads = workloadsOf(settings);
+  const claims = await Promise.all(workloads.map((workload) => keptClaim(config, workload)));
   const problems = await Promise.all([
-    otherStorageClass(claim, settings),
-    storageClass(config, settings),
-    pullNamespaces(config, settings),
+    ...workloads.flatMap((workload, index) => [
+      otherStorageClass(claims[index], workload),
+      storageClass(config, workload),
+      otherNamespaces(config, workload),
+      otherStack(config, stack, workload),
+    ]),
     longUploads(config, settings),
-    otherStack(config, stack, settings),
     generations(config, settings),
   ]);
   if (problems.flat().length > 0) throw new ConfigError(stack, problems.flat());
-  return { claimSize: claim?.spec?.resources?.requests?.storage };
+  const [claimSize, localstackClaimSize] = claims.map((claim) => claim?.spec?.resources?.requests?.storage);
+  return { claimSize, localstackClaimSize };
+}
+
+function workloadsOf({ registry, localstack }: Settings): Workload[] {
+  const { pullSecretNamespaces } = registry;
+  return [
+    {
+      ...registry,
+      key: "registry",
+      claim: REGISTRY.claim,
+      others: { setting: "registry.pullSecretNamespaces", namespaces: pullSecretNamespaces },
+    },
+    ...(localstack
+      ? [
+          {
+            ...localstack,
+            key: "localstack" as const,
+            claim: LOCALSTACK.claim,
+            others: { setting: "localstack.clientNamespaces", namespaces: localstack.clientNamespaces },
+          },
+        ]
+      : []),
+  ];
 }
 
 /** A second stack in the namespace would take over the first one's volume, and a destroy could delete it. */
-async function otherStack(config: KubeConfig, stack: string, { registry }: Settings): Promise<string[]> {
+async function otherStack(config: KubeConfig, stack: string, { key, namespace }: Workload): Promise<string[]> {
   const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
-  const found = items.find(({ metadata }) => metadata?.name === registry.namespace);
+  const found = items.find(({ metadata }) => metadata?.name === namespace);
   const owner = found?.metadata?.annotations?.[STACK_ANNOTATION];
   if (owner === undefined || owner === stack) return [];
   return [
-    `registry.namespace: "${registry.namespace}" belongs to stack ${owner}; allowed: a namespace of this stack's own ` +
-      `(where ${owner} is gone for good: kubectl annotate namespace ${registry.namespace} ${STACK_ANNOTATION}-)`,
+    `${key}.namespace: "${namespace}" belongs to stack ${owner}; allowed: a namespace of this stack's own ` +
+      `(where ${owner} is gone for good: kubectl annotate namespace ${namespace} ${STACK_ANNOTATION}-)`,
   ];
 }
 
@@ -68,23 +107,21 @@ async function generations(config: KubeConfig, settings: Settings): Promise<stri
     const encoded = items.find(({ metadata }) => metadata?.name === name)?.data?.[key];
     return encoded === undefined ? undefined : Buffer.from(encoded, "base64").toString();
   };
-  const htpasswd = value(OBJECTS.users, "htpasswd");
-  return generationProblems({ htpasswd, certificate: value(OBJECTS.certificate, "tls.crt") }, settings);
+  const htpasswd = value(REGISTRY.users, "htpasswd");
+  return generationProblems({ htpasswd, certificate: value(REGISTRY.certificate, "tls.crt") }, settings);
 }
 
 /** A claim that was kept stays as it is: what is asked of a new one does not change it. */
-async function keptClaim(config: KubeConfig, { registry }: Settings): Promise<V1PersistentVolumeClaim | undefined> {
-  const claims = await config
-    .makeApiClient(CoreV1Api)
-    .listNamespacedPersistentVolumeClaim({ namespace: registry.namespace });
-  return claims.items.find(({ metadata }) => metadata?.name === OBJECTS.claim);
+async function keptClaim(config: KubeConfig, { namespace, claim }: Workload) {
+  const claims = await config.makeApiClient(CoreV1Api).listNamespacedPersistentVolumeClaim({ namespace });
+  return claims.items.find(({ metadata }) => metadata?.name === claim);
 }
 
-function otherStorageClass(claim: V1PersistentVolumeClaim | undefined, { registry }: Settings): string[] {
+function otherStorageClass(claim: V1PersistentVolumeClaim | undefined, { key, storageClass }: Workload): string[] {
   const has = claim?.spec?.storageClassName;
-  if (has === undefined || has === registry.storageClass) return [];
+  if (has === undefined || has === storageClass) return [];
   return [
-    `registry.storageClass: "${registry.storageClass}" is not allowed; allowed: ${has}, which the volume has. ` +
+    `${key}.storageClass: "${storageClass}" is not allowed; allowed: ${has}, which the volume has. ` +
       "To move it: docs/operations.md, back up and restore",
   ];
 }
@@ -116,22 +153,22 @@ function loadKubeconfig(stack: string, { cluster }: Settings): KubeConfig {
   return config;
 }
 
-async function storageClass(config: KubeConfig, { registry }: Settings): Promise<string[]> {
+async function storageClass(config: KubeConfig, { key, storageClass }: Workload): Promise<string[]> {
   const { items } = await config.makeApiClient(StorageV1Api).listStorageClass();
   const names = items.map(({ metadata }) => metadata?.name ?? "");
-  if (names.includes(registry.storageClass)) return [];
+  if (names.includes(storageClass)) return [];
   return [
-    `registry.storageClass: "${registry.storageClass}" is not in the cluster; allowed: ${names.join(", ") || "none is there"}`,
+    `${key}.storageClass: "${storageClass}" is not in the cluster; allowed: ${names.join(", ") || "none is there"}`,
   ];
 }
 
-async function pullNamespaces(config: KubeConfig, { registry }: Settings): Promise<string[]> {
-  if (registry.pullSecretNamespaces.length === 0) return [];
+async function otherNamespaces(config: KubeConfig, { others }: Workload): Promise<string[]> {
+  if (others.namespaces.length === 0) return [];
   const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
   const names = items.map(({ metadata }) => metadata?.name ?? "");
-  return registry.pullSecretNamespaces
+  return others.namespaces
     .filter((name) => !names.includes(name))
-    .map((name) => `registry.pullSecretNamespaces: namespace "${name}" is not in the cluster; create it first`);
+    .map((name) => `${others.setting}: namespace "${name}" is not in the cluster; create it first`);
 }
 
 /** A HelmChartConfig `traefik` that is not ours holds other people's values in one string: theirs to change. */

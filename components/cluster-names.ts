@@ -1,17 +1,23 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { wildcardBase } from "./dns-records.ts";
 import { labelsOf } from "./labels.ts";
 
-export interface ClusterNamesArgs {
-  /** Host names that pods are to resolve. */
-  hosts: string[];
-  /** The ingress controller's Service, as `name.namespace`. */
+/** A name that pods are to resolve. */
+export interface Rewrite {
+  /** `*.` at its beginning stands for all below it, at any depth, and not for the name itself. */
+  host: string;
+  /** The Service that it stands for, as `name.namespace`. */
   service: string;
 }
 
+export interface ClusterNamesArgs {
+  rewrites: Rewrite[];
+}
+
 /**
- * Lets pods resolve the ingress's names: a rewrite to the ingress controller's Service in K3s's `coredns-custom`, which
- * CoreDNS imports (and rereads by itself). Other people's keys in that ConfigMap are left alone: it is patched, not made.
+ * Lets pods resolve names of the home network: rewrites to Services in K3s's `coredns-custom`, which CoreDNS imports (and
+ * rereads by itself). Other people's keys in that ConfigMap are left alone: it is patched, not made.
  */
 export class ClusterNames extends pulumi.ComponentResource {
   constructor(name: string, args: ClusterNamesArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -29,6 +35,16 @@ export class ClusterNames extends pulumi.ComponentResource {
 }
 
 /** CoreDNS `rewrite` lines, imported into K3s's main server block. Source: https://coredns.io/plugins/rewrite/ */
-export function renderRewrites({ hosts, service }: ClusterNamesArgs): string {
-  return hosts.map((host) => `rewrite name exact ${host} ${service}.svc.cluster.local\n`).join("");
+export function renderRewrites({ rewrites }: ClusterNamesArgs): string {
+  return rewrites.map(renderRewrite).join("");
+}
+
+function renderRewrite({ host, service }: Rewrite): string {
+  const base = wildcardBase(host);
+  const target = `${service}.svc.cluster.local`;
+  if (base === undefined) return `rewrite name exact ${host} ${target}\n`;
+  // Matched against the whole name as asked: lower case, with its last dot. Without `answer auto` the answer bears the
+  // Service's name, and glibc drops an answer to what it did not ask; `exact` has it built in.
+  const below = `^.+\\.${base.toLowerCase().replaceAll(".", "\\.")}\\.$`;
+  return `rewrite name regex ${below} ${target} answer auto\n`;
 }

@@ -7,4 +7,11 @@ export const DEFAULT_IMAGES = {
   registry: "docker.io/library/registry:3.1.2",
   /** nginx's stable line; listens and writes as uid 101. */
   nginx: "docker.io/nginxinc/nginx-unprivileged:1.30.4-alpine",
+  /** The last free LocalStack (Apache 2.0), with the persistence that only the paid edition has by itself. */
+  localstackPersist: "docker.io/gresau/localstack-persist:4.14.0",
+  /** The last free LocalStack as it is: forgets everything with its pod. Newer tags exit without a token. */
+  localstack: "docker.io/localstack/localstack:4.14.0",
+  localstackPro: "docker.io/localstack/localstack-pro:4.14.0",
+  /** Docker inside a pod, where Lambda functions run. */
+  dind: "docker.io/library/docker:28.5.2-dind",
 } as const;

@@ -13,7 +13,7 @@ export interface PiholeRecordsArgs {
 const SCRIPT = "node components/pihole/record.ts";
 
 /**
- * Local DNS records in Pi-hole 6. One resource a record, named after it, so that a record that is no longer wanted is
+ * Local DNS records in Pi-hole 6; a wildcard is a setting of its dnsmasq, and restarts it. One resource a record, named after it, so that a record that is no longer wanted is
  * taken out; records of other people are not touched.
  */
 export class PiholeRecords extends pulumi.ComponentResource {
@@ -22,7 +22,8 @@ export class PiholeRecords extends pulumi.ComponentResource {
     let previous: command.local.Command[] = [];
     for (const record of args.records) {
       const set = new command.local.Command(
-        `${name}-${record.name}`,
+        // Pulumi's --target takes a star for a pattern.
+        `${name}-${record.name.replace("*", "wildcard")}`,
         {
           create: `${SCRIPT} set`,
           update: `${SCRIPT} set`,
@@ -41,7 +42,8 @@ export class PiholeRecords extends pulumi.ComponentResource {
           // `pulumi up --replace` too must remove before it sets.
           deleteBeforeReplace: true,
           // One after the other: Pi-hole copies its configuration, changes the copy and puts it back, so that of two writes
-          // at once one can be lost (`api_config_put_delete`, pi-hole/FTL src/api/config.c).
+          // at once one can be lost (`api_config_put_delete`, pi-hole/FTL src/api/config.c). A wildcard's command ends when
+          // Pi-hole is back from its restart.
           dependsOn: previous,
           additionalSecretOutputs: ["stdout", "stderr"],
         },

@@ -1,12 +1,15 @@
 import { z } from "zod";
+import { DEFAULT_IMAGES } from "../components/images.ts";
 import { imageHost } from "./image-host.ts";
+import { localstackDnsNames, localstackHost, localstackNames } from "./localstack-host.ts";
+import { localstackWarnings } from "./localstack-rules.ts";
 import { nodeTrustWarnings } from "./node-trust-rules.ts";
 import { LOGIN_SECRETS } from "./node-trust-schema.ts";
 import { parseBytes } from "./quantity.ts";
 import { crossChecks } from "./rules.ts";
 import { type Config, configSchema, SECRET_KEYS, setCommand } from "./schema.ts";
 import { settingName } from "./setting-name.ts";
-import type { NodeTrustSettings, RegistrySettings, Settings } from "./settings.ts";
+import type { LocalStackSettings, NodeTrustSettings, RegistrySettings, Settings } from "./settings.ts";
 import { withoutComment } from "./ssh.ts";
 
 /** Everything that is wrong with a stack's configuration, one line each. For a person: has no stack trace. */
@@ -197,12 +200,13 @@ function toSettings(config: Config): Settings {
   return {
     cluster: { kubeconfig: config.kubeconfig, context: config.kubeContext },
     registry: registrySettings(config),
+    localstack: localstackSettings(config),
     tls: config.tls,
     access: config.access,
     clusterNames: config.clusterNames,
     pihole: config.pihole && config.piholePassword ? { ...config.pihole, password: config.piholePassword } : undefined,
     nodeTrust: nodeTrustSettings(config),
-    warnings: nodeTrustWarnings(config),
+    warnings: [...nodeTrustWarnings(config), ...localstackWarnings(config)],
   };
 }
 
@@ -220,6 +224,30 @@ function registrySettings(config: Config): RegistrySettings {
     user: config.registryUser,
     password: config.registryPassword,
     pullUsers: pullUsers(pullUser, pullUserGeneration, keepFormerPullUser),
+  };
+}
+
+const EDITION_IMAGES = {
+  community: DEFAULT_IMAGES.localstackPersist,
+  pro: DEFAULT_IMAGES.localstackPro,
+  ephemeral: DEFAULT_IMAGES.localstack,
+};
+
+function localstackSettings(config: Config): LocalStackSettings | undefined {
+  const { enabled, lambda, images, ...localstack } = config.localstack;
+  if (!enabled) return undefined;
+  return {
+    ...localstack,
+    host: localstackHost(config),
+    port: config.access.mode === "ingress" ? 443 : localstack.port,
+    certificateNames: localstackNames(config),
+    dnsNames: localstackDnsNames(config),
+    limitBytes: parseBytes(localstack.storage) ?? 0,
+    reserveBytes: parseBytes(localstack.reserve) ?? 0,
+    keepFreeBytes: parseBytes(localstack.keepFree) ?? 0,
+    lambda: localstack.services.includes("lambda") ? lambda : { mode: "none" },
+    images: { ...images, localstack: images.localstack ?? EDITION_IMAGES[localstack.edition] },
+    authToken: config.localstackAuthToken,
   };
 }
 

@@ -1,4 +1,6 @@
 import { isIP } from "node:net";
+import { localstackHost } from "./localstack-host.ts";
+import { localstackChecks } from "./localstack-rules.ts";
 import { nodeTrustChecks } from "./node-trust-rules.ts";
 import { parseBytes } from "./quantity.ts";
 import type { Config } from "./schema.ts";
@@ -11,6 +13,7 @@ export function crossChecks(config: Config, sshAgent: boolean): string[] {
     ...sizeChecks(config),
     ...userChecks(config),
     ...piholeChecks(config),
+    ...localstackChecks(config),
     ...nodeTrustChecks(config, sshAgent),
   ];
 }
@@ -25,13 +28,15 @@ function nameChecks({ domain, registry, access }: Config): string[] {
 /** Top-level names that no public CA issues for. Source: RFC 6761, RFC 6762, RFC 8375, ICANN's `.internal`. */
 const PRIVATE_NAMES = /(^|\.)(local|localhost|internal|lan|home|test|example|invalid|home\.arpa)$/;
 
-function tlsChecks({ domain, registry, tls, access }: Config): string[] {
+function tlsChecks(config: Config): string[] {
+  const { domain, registry, localstack, tls, access } = config;
   const problems: string[] = [];
-  const name = registry.host ?? `registry.${domain}`;
+  const names = [registry.host ?? `registry.${domain}`, ...(localstack.enabled ? [localstackHost(config)] : [])];
+  const name = names.find((candidate) => PRIVATE_NAMES.test(candidate));
   if (tls.mode === "cluster-issuer" && access.mode === "node-port") {
     problems.push('tls.mode: "cluster-issuer" needs an Ingress; allowed with access.mode node-port: private-ca, none');
   }
-  if (tls.mode === "cluster-issuer" && tls.acme && access.mode === "ingress" && PRIVATE_NAMES.test(name)) {
+  if (tls.mode === "cluster-issuer" && tls.acme && access.mode === "ingress" && name) {
     problems.push(
       `tls.issuer: ${JSON.stringify(tls.issuer)} cannot issue for ${name}: Let's Encrypt knows public names only. ` +
         "Use a domain of your own with a DNS-01 issuer, or set tls.mode to private-ca " +

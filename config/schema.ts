@@ -2,30 +2,18 @@ import { truncates } from "bcryptjs";
 import { z } from "zod";
 import { DEFAULT_IMAGES } from "../components/images.ts";
 import { count, form, host, hostName, ipAddress, kubernetesName, nonEmpty, text } from "./forms.ts";
+import { addressRange, bytes, container, image, nodeSelector, toleration } from "./kubernetes-forms.ts";
+import { localstack } from "./localstack-schema.ts";
 import { nodeTrust } from "./node-trust-schema.ts";
-import { parseBytes, QUANTITY } from "./quantity.ts";
 import { privateKeyProblem } from "./ssh.ts";
 
 /** Keys whose values never appear in a message, and that must be set with `--secret`. */
-export const SECRET_KEYS = ["registryPassword", "piholePassword", "nodeSshPrivateKey"] as const;
+export const SECRET_KEYS = ["registryPassword", "piholePassword", "nodeSshPrivateKey", "localstackAuthToken"] as const;
 
 /** How a secret is set. A key has more lines than a prompt takes. */
 export const setCommand = (name: string): string =>
   `pulumi config set --secret ${name}${name === "nodeSshPrivateKey" ? " < FILE" : ""}`;
 
-const addressRange = z.union([z.cidrv4(), z.cidrv6()], "an address range such as 10.42.0.0/16");
-
-const SIZE = "a size such as 30Gi or 512Mi (k, M, G, T, Ki, Mi, Gi, Ti)";
-const bytes = z
-  .string(SIZE)
-  .regex(QUANTITY, { error: SIZE, abort: true })
-  .refine((size) => (parseBytes(size) ?? 0) > 0, SIZE);
-const cpu = text(/^(\d+m|\d+(\.\d+)?)$/, 'processor time such as 500m or "2" (in quotes)');
-/** A tag that moves is no pin: `latest`, or none at all. */
-const image = text(
-  /^[a-z0-9.-]+(:\d+)?(\/[a-z0-9._-]+)+(:(?!latest$)[\w][\w.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})$/,
-  "a pinned image with its registry, for example docker.io/library/registry:3.1.2 (not latest)",
-);
 /**
  * A user of the registry. ':' ends the name in basic auth; anything outside this set would have to be quoted somewhere
  * between htpasswd, nginx and Docker's config file.
@@ -38,15 +26,6 @@ const password = z
   .min(1, "a password that is not empty")
   .refine((secret) => !truncates(secret), "a password of 72 bytes at most (bcrypt ignores the rest)")
   .refine((secret) => !/[\p{Cc}]/u.test(secret), "a password without control characters");
-
-const container = (what: string, requests: { cpu: string; memory: string }, limits: { cpu: string; memory: string }) =>
-  z
-    .strictObject({
-      requests: z.strictObject({ cpu: cpu.default(requests.cpu), memory: bytes.default(requests.memory) }).prefault({}),
-      limits: z.strictObject({ cpu: cpu.default(limits.cpu), memory: bytes.default(limits.memory) }).prefault({}),
-    })
-    .prefault({})
-    .describe(`Requests and limits ${what}.`);
 
 const resources = z
   .strictObject({
@@ -68,14 +47,6 @@ const resources = z
     ),
   })
   .prefault({});
-
-const toleration = z.strictObject({
-  key: z.string().optional(),
-  operator: z.enum(["Exists", "Equal"]).optional(),
-  value: z.string().optional(),
-  effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).optional(),
-  tolerationSeconds: z.int().optional(),
-});
 
 const GENERATION = "a whole number from 1 on";
 
@@ -121,12 +92,9 @@ const registry = z
     monitoringNamespace: kubernetesName
       .optional()
       .describe("Namespace whose pods may read the metrics. Nobody may where it is not set."),
-    nodeSelector: z
-      .record(z.string(), z.string("text (in quotes where it looks like a number)"))
-      .default({})
-      .describe(
-        "Labels of the nodes that the registry may run on. local-path ties the volume to the first it runs on.",
-      ),
+    nodeSelector: nodeSelector.describe(
+      "Labels of the nodes that the registry may run on. local-path ties the volume to the first it runs on.",
+    ),
     tolerations: z.array(toleration).default([]).describe("Taints of nodes that the registry may run on all the same."),
     images: z
       .strictObject({
@@ -218,6 +186,10 @@ export const configSchema = z.strictObject({
   registryUser: userName.default("homelab").describe("User who pushes and pulls."),
   registryPassword: password.optional().describe("That user's password (secret). Generated where it is not set."),
   registry: registry.describe("The registry."),
+  localstack: localstack.describe("LocalStack: S3, SQS, SNS, DynamoDB, Lambda."),
+  localstackAuthToken: nonEmpty("LocalStack's auth token")
+    .optional()
+    .describe("Auth token of LocalStack's pro edition (secret)."),
   tls: tls
     .prefault({ mode: "private-ca" })
     .describe("Where certificates come from: a CA of the stack's own, an issuer of cert-manager's, or none at all."),

@@ -31,6 +31,32 @@ export interface RegistrySettings extends Omit<Config["registry"], "host" | "sto
   pullUsers: string[];
 }
 
+export type LambdaSettings = Config["localstack"]["lambda"];
+
+/** LocalStack's part of the settings, with everything derived that more than one place needs. */
+export interface LocalStackSettings
+  extends Omit<Config["localstack"], "enabled" | "host" | "port" | "storage" | "reserve" | "keepFree" | "images"> {
+  /** Name or address of the endpoint, without its port. */
+  host: string;
+  /** Port of the endpoint. */
+  port: number;
+  /** Names and addresses that the certificate must carry, wildcards for buckets among them where the endpoint has a name. */
+  certificateNames: string[];
+  /** Names that DNS must answer, the wildcard among them; none where the endpoint is an address. */
+  dnsNames: string[];
+  /** Size of the volume when it is made, as a Kubernetes quantity. */
+  storage: string;
+  /** Bytes that LocalStack may keep, the images of Lambda included. */
+  limitBytes: number;
+  /** Bytes below the limit at which writes stop. */
+  reserveBytes: number;
+  /** Bytes that the node's disk must have left. */
+  keepFreeBytes: number;
+  images: { localstack: string; nginx: string };
+  /** Token of the pro edition. Secret. */
+  authToken: string | undefined;
+}
+
 /** Pi-hole whose local DNS records the program sets. */
 export interface PiholeSettings {
   url: string;
@@ -61,6 +87,8 @@ export interface NodeTrustSettings extends Omit<NodeTrustConfig, "nodes" | "mode
 export interface Settings {
   cluster: { kubeconfig: string | undefined; context: string | undefined };
   registry: RegistrySettings;
+  /** Undefined where there is to be none. */
+  localstack: LocalStackSettings | undefined;
   tls: TlsSettings;
   access: AccessSettings;
   clusterNames: Config["clusterNames"];

@@ -114,8 +114,11 @@ function memberRows(path: string[], { items, additionalProperties: member }: Sch
   return member && hasRows(member) ? rows([...path, MEMBER], member) : [];
 }
 
+/** Groups that need not be set: what they stand for as a whole is their defaults. */
+const GROUPS = ["registry", "localstack"];
+
 function row(path: string[], part: SchemaPart, isRequired: boolean): Row {
-  const value = path[0] === "registry" ? defaultAt(path) : part.default;
+  const value = GROUPS.includes(path[0] ?? "") ? defaultAt(path) : part.default;
   const shown = value === undefined ? (isRequired ? "must be set" : "") : code(value);
   return { key: path.join("."), default: shown, what: String(part.description) };
 }

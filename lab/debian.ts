@@ -25,10 +25,21 @@ async function download(packages: string[]): Promise<void> {
   const apt = (...args: string[]) => execa("apt-get", ["-c", settings, "--quiet", "--yes", ...args], { reject: false });
   // A third-party source that does not answer is no reason to stop: the download tells whether the rest was enough.
   await apt("update");
+  const known = await Promise.all(packages.map((names) => firstKnown(settings, names)));
   // --reinstall: else a package that the machine has would not be downloaded at all.
   const options = ["--download-only", "--reinstall", "--allow-change-held-packages", "--no-install-recommends"];
-  const { failed, stderr } = await apt("install", ...options, ...packages);
-  if (failed) throw new LabError(`apt-get could not download ${packages.join(", ")}: ${stderr.trim()}`);
+  const { failed, stderr } = await apt("install", ...options, ...known);
+  if (failed) throw new LabError(`apt-get could not download ${known.join(", ")}: ${stderr.trim()}`);
+}
+
+/** Of `new|old` the name that this release has. */
+async function firstKnown(settings: string, names: string): Promise<string> {
+  const alternatives = names.split("|");
+  for (const name of alternatives) {
+    const { failed } = await execa("apt-cache", ["-c", settings, "show", name], { reject: false });
+    if (!failed) return name;
+  }
+  return names;
 }
 
 /** Packages of these that are still to be downloaded. */

@@ -28,6 +28,7 @@ export const GO_BUILDS = {
   },
   registry: { module: `github.com/distribution/distribution/v3/cmd/registry@${REGISTRY}`, ldflags: "-s -w" },
   k3s: { source: "k3s", ldflags: "-s -w" },
+  "lambda-init": { source: "lambda/init", ldflags: "-s -w" },
   crictl: { source: "crictl", program: "sigs.k8s.io/cri-tools/cmd/crictl", ldflags: "-s -w" },
 } as const satisfies Record<string, GoBuild>;
 

@@ -6,13 +6,15 @@ import { type Lab, startLab, trustRegistry } from "./lab.ts";
 import { inCache, inState } from "./paths.ts";
 
 const caFile = inState("ca", "ca.crt");
+const awsFile = inState("aws.env");
 
 /** `npm start`: the lab, the local stack on it, and what a person needs to use it. */
 await runCommand(async () => {
   const lab = await startLab();
   const deployment = await deployLocalStack(lab);
-  const { registryHost, registryUrl, caCertificate } = deployment.outputs;
+  const { registryHost, registryUrl, caCertificate, awsEnvFile } = deployment.outputs;
   await writeIfChanged(caFile, caCertificate);
+  await writeIfChanged(awsFile, `${awsEnvFile}AWS_CA_BUNDLE=${caFile}\nNODE_EXTRA_CA_CERTS=${caFile}\n`);
   await trustRegistry(registryHost, { server: registryUrl, ca: caCertificate });
   console.log(summary(deployment, lab, await anyImage()));
 });
@@ -28,21 +30,24 @@ function summary({ outputs, engine }: Deployment, { kubeconfig, bin }: Lab, arch
   const image = `${host}/hello/busybox:1.37`;
   const pullSecret = `'{"spec":{"imagePullSecrets":[{"name":"registry-pull"}]}}'`;
   return `
-The registry is up${engine === "pulumi" ? "" : " (there is no Pulumi engine here: the program's render was applied)"}.
+The registry and LocalStack are up${engine === "pulumi" ? "" : " (there is no Pulumi engine here: the program's render was applied)"}.
 
   address     ${url}
   login       ${user}
   password    ${password}
   CA file     ${caFile}
+  AWS         ${outputs.localstackEndpoint} (S3, SQS, SNS, DynamoDB; forgets with its pod here)
   kubeconfig  ${kubeconfig}
 
-Three commands to try: push an image, list what is there, run a pod from it.
+Four commands to try: push an image, list what is there, run a pod from it, make a bucket with the AWS CLI.
 
   ${bin("skopeo")} copy --dest-cert-dir ${caFolder()} --dest-creds ${login} docker-archive:${archive} docker://${image}
 
   curl --cacert ${caFile} --user ${login} ${url}/v2/_catalog
 
   ${bin("kubectl")} --kubeconfig ${kubeconfig} run hello --rm -it --restart=Never --image=${image} --overrides=${pullSecret} -- echo hello from your registry
+
+  (set -a; . ${awsFile}; aws s3 mb s3://hello && aws s3 ls)
 
 npm stop ends it and keeps the data; npm stop -- --delete removes everything.`;
 }

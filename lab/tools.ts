@@ -19,6 +19,11 @@ const DEBIAN_TOOLS = {
   "containerd-shim-runc-v2": "containerd",
   ctr: "containerd",
   runc: "runc",
+  dockerd: "docker.io",
+  "docker-proxy": "docker.io",
+  tini: "tini",
+  // Of its own from Debian 13 on.
+  docker: "docker-cli|docker.io",
   etcd: "etcd-server",
   bridge: "containernetworking-plugins",
   "xtables-nft-multi": "iptables",
@@ -38,6 +43,8 @@ const DEBIAN_TOOLS = {
   sudo: "sudo",
   curl: "curl",
   ps: "procps",
+  dnsmasq: "dnsmasq-base",
+  aws: "awscli",
 } as const;
 
 /** Programs built from source, and the build of each. */
@@ -54,6 +61,7 @@ const GO_TOOLS = {
   registry: "registry",
   k3s: "k3s",
   crictl: "crictl",
+  "lambda-init": "lambda-init",
 } as const satisfies Record<string, GoBuildName>;
 
 /** What only test nodes have: nobody's lab waits for it. */
@@ -68,15 +76,28 @@ export const NODE_TOOLS = [
   "crictl",
 ] as const satisfies ToolName[];
 
-/** Programs that are no use by themselves: plugins, and what runs on test nodes only. */
-const UNWRAPPED: readonly ToolName[] = ["bridge", "sshd", "sudo", "curl", "ps"];
+/** What only tests of LocalStack's clients have: the home network's DNS, and the AWS CLI. */
+export const CLIENT_TOOLS = ["dnsmasq", "aws"] as const satisfies ToolName[];
+
+/** Programs that run in images and on test nodes only, and plugins. A `docker` of the machine's own stays what it is. */
+const UNWRAPPED: readonly ToolName[] = [
+  "bridge",
+  "sshd",
+  "sudo",
+  "curl",
+  "ps",
+  "dockerd",
+  "docker-proxy",
+  "tini",
+  "docker",
+];
 
 type DebianTool = keyof typeof DEBIAN_TOOLS;
 type GoTool = keyof typeof GO_TOOLS;
 export type ToolName = DebianTool | GoTool;
 
 export const LAB_TOOLS = ([...Object.keys(DEBIAN_TOOLS), ...Object.keys(GO_TOOLS)] as ToolName[]).filter(
-  (name) => !(NODE_TOOLS as readonly ToolName[]).includes(name),
+  (name) => !([...NODE_TOOLS, ...CLIENT_TOOLS] as readonly ToolName[]).includes(name),
 );
 
 export interface Tools {
@@ -170,6 +191,11 @@ export async function writeWrapper(name: string, wrapper: Wrapper): Promise<void
 async function extras(name: DebianTool): Promise<Partial<Wrapper>> {
   // Else nginx complains of a log file that only an installed one has; an -e of the caller's comes later and wins.
   if (name === "nginx") return { args: ["-e", "stderr"] };
+  if (name === "aws") {
+    // A script for Debian's Python, whose modules are not where that looks.
+    const env = { PYTHONPATH: join(debianRoot, "usr/lib/python3/dist-packages") };
+    return { program: await unpackedProgram("python3"), args: [await unpackedProgram("aws")], env };
+  }
   if (name !== "skopeo") return {};
   // skopeo refuses to copy without a policy, and Debian keeps that in /etc.
   const policy = inCache("skopeo", "policy.json");

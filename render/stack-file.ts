@@ -7,8 +7,8 @@ interface Secured {
   secure: string;
 }
 
-/** Cannot be generated, and is no part of what is rendered: any value lets the program go on. */
-const NOT_RENDERED = "piholePassword";
+/** Cannot be generated: any value lets the program go on. */
+const NOT_GENERATED = ["piholePassword", "localstackAuthToken"];
 
 /** Stands for a secret inside a group, which cannot be left out. Base64 of a login: that is what it may have to be. */
 const STAND_IN = Buffer.from("encrypted:encrypted").toString("base64");
@@ -25,8 +25,9 @@ export async function readStackFile(project: string, stack: string): Promise<Raw
   const values = Object.fromEntries(
     entries.filter(([, value]) => !isSecured(value)).map(([key, value]) => [key, asText(withStandIns(value))]),
   );
-  const standIn = `${project}:${NOT_RENDERED}`;
-  if (undecrypted.includes(standIn)) values[standIn] = "encrypted";
+  for (const key of NOT_GENERATED.map((name) => `${project}:${name}`)) {
+    if (undecrypted.includes(key)) values[key] = "encrypted";
+  }
   // Without an engine no node is reached: it does not matter whose key would do it, so none is asked for.
   return { project, stack, values, secretKeys: undecrypted, sshAgent: true, undecrypted };
 }

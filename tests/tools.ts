@@ -1,5 +1,5 @@
 import { prepareTools, type ToolName, type Tools } from "../lab/lab.ts";
-import { NODE_TOOLS, unpackedProgram } from "../lab/tools.ts";
+import { CLIENT_TOOLS, NODE_TOOLS, unpackedProgram } from "../lab/tools.ts";
 import type { PodTools } from "./integration/pod.ts";
 
 /** What the integration tests run: no cluster, no root. */
@@ -13,6 +13,11 @@ export function testTools(): Promise<Tools> {
 /** What test nodes run beside, which need root (tests/nodes/fleet.ts). */
 export function nodeTools(): Promise<Tools> {
   return prepareTools((line) => console.error(line), [...TOOLS, ...NODE_TOOLS, "containerd"]);
+}
+
+/** What tests of LocalStack's clients run, which need root (tests/e2e/laptop.ts). */
+export function clientTools(): Promise<Tools> {
+  return prepareTools((line) => console.error(line), CLIENT_TOOLS);
 }
 
 /** The programs of the registry's pod. busybox as unpacked: a wrapper would not see by which name it was called. */

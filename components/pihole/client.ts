@@ -11,8 +11,15 @@ const REQUEST_LIMIT_MS = 10_000;
 const RATE_LIMIT_PAUSE_MS = 1_100;
 const LOGIN_ATTEMPTS = 3;
 
+/** Pi-hole writes its database and reads it again when it restarts: seconds on a small machine with a long history. */
+const RESTART_LIMIT_MS = 90_000;
+const RESTART_POLL_MS = 250;
+
 /** What went wrong, in words for a person. Never holds the password. */
 export class PiholeError extends Error {}
+
+/** Pi-hole does not know the session any more. */
+class SessionEndedError extends PiholeError {}
 
 export interface PiholeLogin {
   /** Pi-hole's address, for example `http://192.168.1.2`. What follows the host may end in `/admin` or `/api`. */
@@ -21,6 +28,8 @@ export interface PiholeLogin {
   password: string;
   /** Ends the request under way; the logout is still sent. */
   signal?: AbortSignal;
+  /** Longest wait for Pi-hole to come back from a restart. Defaults to 90 seconds. */
+  restartLimitMs?: number;
 }
 
 /** An API session. Seats are few (16 by default), so it is always given back: see `withPihole`. */
@@ -31,12 +40,16 @@ export interface PiholeSession {
   addHost(line: string): Promise<void>;
   /** Takes a line out; one that is gone already is no error. */
   removeHost(line: string): Promise<void>;
+  /** The lines of `misc.dnsmasq_lines`. */
+  dnsmasqLines(): Promise<string[]>;
+  /** Replaces all of those lines. Pi-hole restarts, and its DNS with it; returns when both answer again. */
+  setDnsmasqLines(lines: string[]): Promise<void>;
 }
 
 /** Logs in, does the work and logs out, whatever came of the work. */
 export async function withPihole<T>(login: PiholeLogin, work: (session: PiholeSession) => Promise<T>): Promise<T> {
   const connection = new Connection(login);
-  await connection.login(login.password);
+  await connection.login();
   try {
     return await work(connection);
   } finally {
@@ -46,6 +59,9 @@ export async function withPihole<T>(login: PiholeLogin, work: (session: PiholeSe
 
 const sessionAnswer = z.object({ session: z.object({ valid: z.boolean(), sid: z.string().nullish() }) });
 const hostsAnswer = z.object({ config: z.object({ dns: z.object({ hosts: z.array(z.string()) }) }) });
+const linesAnswer = z.object({ config: z.object({ misc: z.object({ dnsmasq_lines: z.array(z.string()) }) }) });
+const uptimeAnswer = z.object({ ftl: z.object({ uptime: z.number() }) });
+const dnsAnswer = z.object({ dns: z.boolean() });
 const errorAnswer = z.object({
   error: z.object({ key: z.string(), message: z.string(), hint: z.string().nullish().catch(null) }),
 });
@@ -68,16 +84,21 @@ interface RequestOptions {
 /** Pi-hole 6's API. Source: pi-hole/FTL src/api/docs/content/specs, also at `http://pi.hole/api/docs` of every Pi-hole. */
 class Connection implements PiholeSession {
   private readonly base: string;
+  private readonly password: string;
   private readonly signal: AbortSignal | undefined;
+  private readonly restartLimitMs: number;
   /** Undefined before the login, and where Pi-hole has no password: then there are no sessions. */
   private sid: string | undefined;
 
-  constructor({ url, signal }: PiholeLogin) {
+  constructor({ url, password, signal, restartLimitMs = RESTART_LIMIT_MS }: PiholeLogin) {
     this.base = apiBase(url);
+    this.password = password;
     this.signal = signal;
+    this.restartLimitMs = restartLimitMs;
   }
 
-  async login(password: string): Promise<void> {
+  async login(): Promise<void> {
+    const { password } = this;
     let answer = await this.request("POST", "/auth", { json: { password } });
     for (let attempt = 1; answer.failure?.key === "rate_limiting" && attempt < LOGIN_ATTEMPTS; attempt++) {
       await pause(RATE_LIMIT_PAUSE_MS);
@@ -115,6 +136,80 @@ class Connection implements PiholeSession {
   async removeHost(line: string): Promise<void> {
     const answer = await this.request("DELETE", `/config/dns/hosts/${encodeURIComponent(line)}`);
     if (answer.status !== 204 && answer.status !== 404) throw this.refusal(answer);
+  }
+
+  async dnsmasqLines(): Promise<string[]> {
+    const answer = await this.request("GET", "/config/misc/dnsmasq_lines");
+    if (answer.status !== 200) throw this.refusal(answer);
+    const { data } = linesAnswer.safeParse(answer.body);
+    if (!data) throw this.notPihole();
+    return data.config.misc.dnsmasq_lines;
+  }
+
+  /**
+   * The whole list at once, for two reasons. PUT and DELETE of an item split the path at every '/', an encoded one too
+   * (`gen_config_path` after civetweb's `decode_url`), and so never find a line like `address=/name/address`: they answer
+   * 404. And one PATCH is one restart, however many lines change. Source: `api_config_patch`, pi-hole/FTL src/api/config.c
+   */
+  async setDnsmasqLines(lines: string[]): Promise<void> {
+    const { latest } = await this.started();
+    const answer = await this.request("PATCH", "/config", { json: { config: { misc: { dnsmasq_lines: lines } } } });
+    if (answer.status !== 200) throw this.refusal(answer);
+    await this.restart(latest);
+    await this.dnsRuns();
+  }
+
+  /**
+   * Waits for a Pi-hole that started after that moment. It answers first and restarts then (`api_handler`, src/api/api.c;
+   * `restart_ftl`, src/signals.c): the old one serves its API for another quarter of a second, and none does while the
+   * program replaces itself (src/main.c). The new one binds its DNS ports before it serves its API
+   * (`FTL_fork_and_bind_sockets`, src/dnsmasq_interface.c), so that names resolve again once it answers.
+   */
+  private async restart(before: number): Promise<void> {
+    const end = performance.now() + this.restartLimitMs;
+    let why = "it did not restart";
+    while (performance.now() < end) {
+      await this.pause(RESTART_POLL_MS);
+      try {
+        const { earliest } = await this.started();
+        if (earliest > before) return;
+      } catch (error) {
+        if (!(error instanceof PiholeError)) throw error;
+        why = error.message.replace(/\.$/, "");
+        // Sessions outlive a restart in the database, unless that or `webserver.session.restore` is turned off.
+        if (error instanceof SessionEndedError) await this.login();
+      }
+    }
+    throw new PiholeError(
+      `Pi-hole took the setting but was not back after ${this.restartLimitMs / 1000} seconds (${why}): see to it, then run the same command again.`,
+    );
+  }
+
+  /** When Pi-hole started, between two moments of this machine's clock. */
+  private async started(): Promise<{ earliest: number; latest: number }> {
+    const asked = performance.now();
+    const answer = await this.request("GET", "/info/ftl");
+    if (answer.status !== 200) throw this.refusal(answer);
+    const { data } = uptimeAnswer.safeParse(answer.body);
+    if (!data) throw this.notPihole();
+    return { earliest: asked - data.ftl.uptime, latest: performance.now() - data.ftl.uptime };
+  }
+
+  /** Pi-hole's API runs on when its DNS could not start. */
+  private async dnsRuns(): Promise<void> {
+    const { body } = await this.request("GET", "/info/login");
+    if (dnsAnswer.safeParse(body).data?.dns !== false) return;
+    throw new PiholeError(
+      `Pi-hole at ${this.base} is back, but its DNS could not start: see its Tools, Pi-hole diagnosis, and its setting misc.dnsmasq_lines.`,
+    );
+  }
+
+  private async pause(milliseconds: number): Promise<void> {
+    try {
+      await pause(milliseconds, undefined, this.signal ? { signal: this.signal } : {});
+    } catch {
+      throw new PiholeError(`Pi-hole at ${this.base} was not waited for: the run was interrupted.`);
+    }
   }
 
   private async request(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
@@ -159,7 +254,7 @@ class Connection implements PiholeSession {
     const { key, message, hint } = failure;
     const said = hint ? `${message} (${hint})` : message;
     if (status === 401) {
-      return new PiholeError(
+      return new SessionEndedError(
         `Pi-hole at ${this.base} ended the session (${said}): a password changed meanwhile? Try again.`,
       );
     }
@@ -182,8 +277,19 @@ class Connection implements PiholeSession {
       );
     }
     if (message.includes("environment variables")) {
+      const setting = hint ?? "dns.hosts";
       return new PiholeError(
-        "Pi-hole's dns.hosts is fixed by FTLCONF_dns_hosts in its container: take that variable away, or put the record into it.",
+        `Pi-hole's ${setting} is fixed by FTLCONF_${setting.replaceAll(".", "_")} in its container: take that variable away, or put the record into it.`,
+      );
+    }
+    if (message.includes("read-only mode")) {
+      return new PiholeError(
+        "Pi-hole's settings are read-only: set misc.readOnly to false in its pihole.toml, or put the record in by hand.",
+      );
+    }
+    if (message === "Invalid configuration") {
+      return new PiholeError(
+        `Pi-hole's dnsmasq refuses its settings with the new lines${hint ? ` (${hint})` : ""}: nothing was changed. The line that it names may be somebody else's, in misc.dnsmasq_lines or /etc/dnsmasq.d.`,
       );
     }
     return new PiholeError(`Pi-hole at ${this.base} answered ${status}: ${said}.`);

@@ -1,20 +1,24 @@
 // One local DNS record in Pi-hole 6, set or removed. components/pihole-records.ts runs it through @pulumi/command.
+import { dnsmasqLines, wildcardBase } from "../dns-records.ts";
 import { PiholeError, withPihole } from "./client.ts";
-import { lineOf, removeRecord, setRecord } from "./hosts.ts";
+import { type HostsRecord, lineOf, removeRecord, setRecord } from "./hosts.ts";
+import { removeWildcard, setWildcard } from "./wildcards.ts";
 
 /** `remove` then reports what it could not do and succeeds: the way out when Pi-hole is gone for good. */
 const LEAVE = "HOMECLOUD_LEAVE_DNS";
 
 async function main(action: string | undefined): Promise<void> {
-  const work = action === "set" ? setRecord : action === "remove" ? removeRecord : undefined;
-  if (!work) throw new PiholeError("Usage: node components/pihole/record.ts set|remove");
+  if (action !== "set" && action !== "remove") {
+    throw new PiholeError("Usage: node components/pihole/record.ts set|remove");
+  }
   const login = { url: variable("PIHOLE_URL"), password: variable("PIHOLE_PASSWORD"), signal: interruption() };
   const record = { name: variable("RECORD_NAME"), address: variable("RECORD_ADDRESS") };
+  const { set, remove, lines } = waysOf(record);
   try {
-    console.log(await withPihole(login, (pihole) => work(pihole, record)));
+    console.log(await withPihole(login, (pihole) => (action === "set" ? set : remove)(pihole, record)));
   } catch (error) {
-    if (work !== removeRecord) throw error;
-    const remains = `${messageOf(error)} The record "${lineOf(record)}" stays in Pi-hole.`;
+    if (action === "set") throw error;
+    const remains = `${messageOf(error)} The record "${lines.join('", "')}" stays in Pi-hole.`;
     if (!process.env[LEAVE]) {
       throw new PiholeError(
         `${remains} Run the same command again when Pi-hole answers, or give the record up: ${LEAVE}=1 pulumi destroy (or up), and take the line out by hand.`,
@@ -22,6 +26,13 @@ async function main(action: string | undefined): Promise<void> {
     }
     console.log(`${remains} Take it out by hand.`);
   }
+}
+
+/** Pi-hole's records have no wildcards: those are settings of the dnsmasq inside. */
+function waysOf(record: HostsRecord) {
+  return wildcardBase(record.name) === undefined
+    ? { set: setRecord, remove: removeRecord, lines: [lineOf(record)] }
+    : { set: setWildcard, remove: removeWildcard, lines: dnsmasqLines([record]) };
 }
 
 function variable(name: string): string {

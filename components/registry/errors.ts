@@ -1,4 +1,4 @@
-import { quote } from "./nginx.ts";
+import { quote } from "../nginx.ts";
 
 /**
  * An error in the form that registry clients print, quoted for nginx.

@@ -1,6 +1,6 @@
+import { BODY_STEP, nginxMain, quoteExactly } from "../nginx.ts";
 import { registryErrorJson } from "./errors.ts";
 import { type Layout, STATE_FILES } from "./layout.ts";
-import { BODY_STEP, nginxMain, quoteExactly } from "./nginx.ts";
 import { MAINTENANCE_ANSWER } from "./writes.ts";
 
 /** What the gate must know beyond its layout. */

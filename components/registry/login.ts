@@ -1,5 +1,5 @@
+import { nginxMain } from "../nginx.ts";
 import type { Layout } from "./layout.ts";
-import { nginxMain } from "./nginx.ts";
 
 /**
  * nginx configuration of the login check: bcrypt and nothing else. A process of its own, because bcrypt in a worker stops

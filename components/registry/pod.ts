@@ -1,12 +1,17 @@
-import type { types } from "@pulumi/kubernetes";
 import type { RegistrySettings } from "../../config/settings.ts";
+import { nginxCommand } from "../nginx.ts";
+import {
+  type Container,
+  environment,
+  hardened,
+  memory,
+  type PodSpec,
+  placement,
+  unprivileged,
+  type Volume,
+} from "../pod-parts.ts";
 import { collectorEnvironment, quotaEnvironment } from "./files.ts";
 import { POD_LAYOUT as LAYOUT, STATE_FILES } from "./layout.ts";
-import { nginxCommand } from "./nginx.ts";
-
-type Container = types.input.core.v1.Container;
-type PodSpec = types.input.core.v1.PodSpec;
-type Volume = types.input.core.v1.Volume;
 
 /** Names of the objects that the pod mounts. */
 export const OBJECTS = {
@@ -34,21 +39,10 @@ export interface PodOptions {
 export function registryPod(options: PodOptions): PodSpec {
   const { settings } = options;
   return {
-    automountServiceAccountToken: false,
-    enableServiceLinks: false,
+    ...unprivileged(USER),
+    ...placement(settings),
     // Uploads that are under way get this long to end.
     terminationGracePeriodSeconds: 30,
-    // Left out where empty: the API server drops empty ones, and every preview would show them as a change.
-    ...(Object.keys(settings.nodeSelector).length > 0 ? { nodeSelector: settings.nodeSelector } : {}),
-    ...(settings.tolerations.length > 0 ? { tolerations: settings.tolerations } : {}),
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: USER,
-      runAsGroup: USER,
-      fsGroup: USER,
-      fsGroupChangePolicy: "OnRootMismatch",
-      seccompProfile: { type: "RuntimeDefault" },
-    },
     containers: [
       registryContainer(settings),
       gateContainer(options),
@@ -185,15 +179,7 @@ function nginx(name: "gate" | "login", settings: RegistrySettings): Container {
   };
 }
 
-function hardened(container: Container): Container {
-  return {
-    ...container,
-    securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ["ALL"] } },
-  };
-}
-
 function volumes({ tls }: PodOptions): Volume[] {
-  const memory = (name: string, sizeLimit: string): Volume => ({ name, emptyDir: { medium: "Memory", sizeLimit } });
   return [
     { name: "data", persistentVolumeClaim: { claimName: OBJECTS.claim } },
     { name: "files", configMap: { name: OBJECTS.files } },
@@ -209,8 +195,4 @@ function volumes({ tls }: PodOptions): Volume[] {
     // The collector's lists of what to keep; distribution holds them in memory and writes little.
     memory("registry-tmp", "16Mi"),
   ];
-}
-
-function environment(values: Record<string, string>): { name: string; value: string }[] {
-  return Object.entries(values).map(([name, value]) => ({ name, value }));
 }

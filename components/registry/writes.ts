@@ -1,6 +1,6 @@
+import { BODY_STEP, nginxMain } from "../nginx.ts";
 import { registryErrorJson } from "./errors.ts";
 import { type Layout, STATE_FILES } from "./layout.ts";
-import { BODY_STEP, nginxMain } from "./nginx.ts";
 
 /** What a write is told while garbage is collected. */
 export const MAINTENANCE_ANSWER = registryErrorJson(

@@ -17,6 +17,10 @@ export interface LocalOutputs {
   registryPullUser: string;
   registryPullPassword: string;
   caCertificate: string;
+  dnsmasqLines: string[];
+  localstackEndpoint: string;
+  awsEnvironment: Record<string, string>;
+  awsEnvFile: string;
 }
 
 export interface Deployment {

@@ -15,8 +15,13 @@ export async function deployRender(lab: Lab): Promise<LocalOutputs> {
   return applyStack(lab, await readStackFile(PROJECT, STACK), inState("generated.json"));
 }
 
-/** The same for any configuration, with its generated values in this file. */
-export async function applyStack(lab: Lab, raw: RawConfig, generatedPath: string): Promise<LocalOutputs> {
+/** The same for any configuration, with its generated values in this file. `wait: false` does not wait until it runs. */
+export async function applyStack(
+  lab: Lab,
+  raw: RawConfig,
+  generatedPath: string,
+  { wait = true } = {},
+): Promise<LocalOutputs> {
   const loaded = loadSettings(raw);
   const settings = { ...loaded, cluster: { kubeconfig: lab.kubeconfig, context: undefined } };
   const generated = await GeneratedValues.open(generatedPath);
@@ -26,7 +31,7 @@ export async function applyStack(lab: Lab, raw: RawConfig, generatedPath: string
   await generated.save();
   await apply(manifests);
   for (const { kind, metadata } of manifests) {
-    if (kind === "Deployment") await rolledOut(metadata.name, metadata.namespace ?? "default");
+    if (wait && kind === "Deployment") await rolledOut(metadata.name, metadata.namespace ?? "default");
   }
   return outputs as unknown as LocalOutputs;
 }

@@ -1,19 +1,33 @@
 import { readFile } from "node:fs/promises";
 import { execa } from "execa";
 import { DEFAULT_IMAGES } from "../../components/images.ts";
+import { dindFiles, dindSources } from "../dind/files.ts";
 import { builtPath, type GoBuildName } from "../go-builds.ts";
-import { unpackedProgram } from "../tools.ts";
+import { NODE_RUNTIME, runtimeFiles, runtimeSources } from "../lambda/runtime-files.ts";
+import { type Report, unpackedProgram } from "../tools.ts";
 import type { Image } from "./docker-archive.ts";
+import { localStackRecipe } from "./localstack.ts";
 import { nginxFiles } from "./nginx-files.ts";
 import { LAB_IMAGES } from "./refs.ts";
 import { programWithLibraries } from "./shared-libraries.ts";
 import type { TarEntry } from "./tar.ts";
 
-/** Files that an image is made from, to tell whether it must be made again, and the making. */
-export interface Recipe {
+/** How an image is made, and what tells whether it must be made again. */
+export type Recipe = FileRecipe | LargeRecipe;
+
+interface FileRecipe {
   ref: string;
+  /** Files that it is made from. */
   sources: string[];
   make(): Promise<Image>;
+}
+
+/** Of an image too large for memory: it writes its archive itself. */
+export interface LargeRecipe {
+  ref: string;
+  /** Stands for the content of everything that it is made from. */
+  inputs: string;
+  write(archive: string, report: Report): Promise<void>;
 }
 
 /** Alpine's busybox has flock, which the registry's scripts use; Debian's has not. */
@@ -24,7 +38,7 @@ const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 /** Every image of the lab. Each stands in, under the original's name, for one that no registry can be asked for. */
 export async function recipes(): Promise<Recipe[]> {
   const busybox = await unpackedProgram("busybox");
-  const goImage = (ref: string, name: GoBuildName, config: Image["config"], withShell = true): Recipe => ({
+  const goImage = (ref: string, name: GoBuildName, config: Image["config"], withShell = true): FileRecipe => ({
     ref,
     sources: [builtPath(name), ...(withShell ? [busybox] : [])],
     make: async () => {
@@ -64,10 +78,35 @@ export async function recipes(): Promise<Recipe[]> {
         files: [...(await baseFiles()), ...(await flockFiles()), ...(await nginxFiles())],
       }),
     },
+    {
+      ref: DEFAULT_IMAGES.dind,
+      sources: [busybox, ...(await dindSources())],
+      make: async () => ({
+        ref: DEFAULT_IMAGES.dind,
+        config: { Entrypoint: ["dockerd-entrypoint.sh"], Env: [PATH] },
+        files: [...(await baseFiles()), ...(await dindFiles())],
+      }),
+    },
+    await localStackRecipe(),
   ];
 }
 
-async function withFlock(recipe: Recipe): Promise<Recipe> {
+/** What functions run in: for the Docker in LocalStack's pod, not for the cluster. */
+export async function functionRecipes(): Promise<Recipe[]> {
+  return [
+    {
+      ref: NODE_RUNTIME,
+      sources: [await unpackedProgram("busybox"), ...runtimeSources],
+      make: async () => ({
+        ref: NODE_RUNTIME,
+        config: { Env: [PATH], WorkingDir: "/var/task" },
+        files: [...(await baseFiles()), ...(await runtimeFiles())],
+      }),
+    },
+  ];
+}
+
+async function withFlock(recipe: FileRecipe): Promise<FileRecipe> {
   const make = async () => {
     const image = await recipe.make();
     return { ...image, files: [...image.files, ...(await flockFiles())] };

@@ -2,9 +2,10 @@ import { mkdir, readdir, rename, stat, unlink, writeFile } from "node:fs/promise
 import { join, parse } from "node:path";
 import { execa } from "execa";
 import { exists, readIfThere, sha256, writeIfChanged } from "../files.ts";
+import { withLock } from "../lock.ts";
 import { containerdSocket, inCache, inState } from "../paths.ts";
 import { type Report, tools } from "../tools.ts";
-import { type Recipe, recipes } from "./catalog.ts";
+import { functionRecipes, type Recipe, recipes } from "./catalog.ts";
 import { architecture, dockerArchive } from "./docker-archive.ts";
 
 /** To be raised when images are put together in another way, which their sources do not show. */
@@ -12,20 +13,31 @@ const FORMAT = "2";
 
 /** Makes the images whose sources changed; returns every archive by reference. */
 export async function buildImages(report: Report): Promise<Map<string, string>> {
-  await mkdir(inCache("images"), { recursive: true });
   const archives = new Map<string, string>();
-  for (const recipe of await recipes()) archives.set(recipe.ref, await buildImage(recipe, report));
+  for (const recipe of await recipes()) archives.set(recipe.ref, await buildImage(recipe, inCache("images"), report));
   return archives;
 }
 
-async function buildImage(recipe: Recipe, report: Report): Promise<string> {
-  const archive = inCache("images", `${recipe.ref.replaceAll(/[/:]/g, "_")}-${await inputsOf(recipe)}.tar`);
+/** Makes the images that functions run in; returns the folder of their archives, which holds nothing else. */
+export async function buildFunctionImages(report: Report): Promise<string> {
+  const folder = inCache("function-images");
+  for (const recipe of await functionRecipes()) await buildImage(recipe, folder, report);
+  return folder;
+}
+
+async function buildImage(recipe: Recipe, folder: string, report: Report): Promise<string> {
+  await mkdir(folder, { recursive: true });
+  const archive = join(folder, `${recipe.ref.replaceAll(/[/:]/g, "_")}-${await inputsOf(recipe)}.tar`);
   if (await exists(archive)) return archive;
-  report(`making ${recipe.ref}`);
-  const image = await recipe.make();
-  await writeFile(`${archive}.part`, dockerArchive(image, architecture));
-  await rename(`${archive}.part`, archive);
-  await deleteOthers(archive);
+  // Labs with states of their own share the cache.
+  await withLock(folder, report, async () => {
+    if (await exists(archive)) return;
+    report(`making ${recipe.ref}`);
+    if ("write" in recipe) await recipe.write(`${archive}.part`, report);
+    else await writeFile(`${archive}.part`, dockerArchive(await recipe.make(), architecture));
+    await rename(`${archive}.part`, archive);
+    await deleteOthers(archive);
+  });
   return archive;
 }
 
@@ -39,6 +51,7 @@ async function deleteOthers(archive: string): Promise<void> {
 
 /** Size and time of the sources instead of their content: reading 200 MB at every start takes longer than the rest. */
 async function inputsOf(recipe: Recipe): Promise<string> {
+  if ("inputs" in recipe) return sha256(JSON.stringify([FORMAT, recipe.inputs])).slice(0, 12);
   const sources = await Promise.all(
     recipe.sources.map(async (path) => {
       const { size, mtimeMs } = await stat(path);

@@ -7,7 +7,11 @@ import type { TarEntry } from "./tar.ts";
 
 /** One of Debian's programs at this place of an image, with the shared libraries and the loader that it needs. */
 export async function programWithLibraries(name: string, path: string): Promise<TarEntry[]> {
-  const program = await unpackedProgram(name);
+  return withLibraries(await unpackedProgram(name), path);
+}
+
+/** Any program of this machine's at this place of an image, with what it needs. */
+export async function withLibraries(program: string, path: string): Promise<TarEntry[]> {
   const libraries = await sharedLibraries(program);
   const folders = new Set([path, ...libraries.map((library) => library.path)].map(dirname).flatMap(withParents));
   return [...[...folders].map(folder), ...libraries, { path, mode: 0o755, content: await readFile(program) }];

@@ -9,12 +9,17 @@ const BLOCK = 512;
 
 /** A ustar archive that depends on nothing but the entries: no times, no names of users. */
 export function tar(entries: readonly TarEntry[]): Buffer {
-  const blocks = entries.flatMap((entry) => {
+  const blocks = onceEach(entries).flatMap((entry) => {
     const content = "content" in entry ? Buffer.from(entry.content) : Buffer.alloc(0);
     const padding = Buffer.alloc((BLOCK - (content.length % BLOCK)) % BLOCK);
     return [header(entry, content.length), content, padding];
   });
   return Buffer.concat([...blocks, Buffer.alloc(2 * BLOCK)]);
+}
+
+/** Parts of an image share folders, and Docker refuses an archive that has one twice. */
+function onceEach(entries: readonly TarEntry[]): TarEntry[] {
+  return [...new Map(entries.map((entry) => [entry.path, entry])).values()];
 }
 
 function header(entry: TarEntry, size: number): Buffer {

@@ -63,6 +63,7 @@ export async function deployStack(
     values: {
       [`${PROJECT}:access`]: JSON.stringify({ mode: "node-port", port }),
       [`${PROJECT}:registry`]: JSON.stringify(settings),
+      [`${PROJECT}:localstack`]: JSON.stringify({ enabled: false }),
       ...values,
     },
     secretKeys: Object.keys(values),

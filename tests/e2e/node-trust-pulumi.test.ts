@@ -99,6 +99,7 @@ describeWith("pulumi", "NodeTrust with Pulumi's engine", () => {
       "homecloud:tls": program.tls,
       "homecloud:access": { mode: "node-port", port: PORT, hosts: [NAME, "127.0.0.1"] },
       "homecloud:registry": program.registry,
+      "homecloud:localstack": { enabled: false },
       "homecloud:nodeTrust": { ...program.trust, nodes: program.nodes },
     });
   }

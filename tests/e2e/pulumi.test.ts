@@ -26,6 +26,16 @@ const SETTINGS = {
     keepFree: "64Mi",
     localRegistryHosting: false,
   },
+  // As the lab has it: the image with persistence is on no package registry.
+  "homecloud:localstack": {
+    edition: "ephemeral",
+    namespace: "localstack-engine",
+    port: 30631,
+    storage: "256Mi",
+    reserve: "32Mi",
+    keepFree: "64Mi",
+    lambda: { mode: "none" },
+  },
 };
 
 describeWith("pulumi", "with Pulumi's engine", () => {

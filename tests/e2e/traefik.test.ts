@@ -1,4 +1,4 @@
-import { mkdtemp } from "node:fs/promises";
+import { mkdtemp, writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest, type RequestOptions } from "node:https";
 import { tmpdir } from "node:os";
@@ -6,17 +6,20 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "node:tls";
 import { execa } from "execa";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { LONG_UPLOADS_VALUES } from "../../components/registry/ingress.ts";
+import { LONG_UPLOADS_VALUES } from "../../components/ingress.ts";
 import type { LocalOutputs } from "../../lab/deploy/deploy.ts";
 import { applyStack } from "../../lab/deploy/with-render.ts";
 import { basic } from "../integration/client.ts";
 import { describeWith } from "../optional.ts";
 import { apply, kubectl, lab, registryPod, until } from "./cluster.ts";
+import { Laptop } from "./laptop.ts";
 
 const HOST = "registry.e2e.test";
 const NAMESPACE = "registry-ingress";
+const AWS_HOST = "localstack.e2e.test";
+const AWS_NAMESPACE = "localstack-ingress";
 /** An address of this machine that nothing else uses, to find in the log. */
 const CLIENT = "127.0.0.9";
 
@@ -53,12 +56,15 @@ describeWith("traefik", "through a real Traefik", () => {
     );
     await registryPod(NAMESPACE);
     for (const { http, https, options } of [STOCK, RAISED]) running.push(traefik(http, https, options));
-    for (const { https } of [STOCK, RAISED])
+    for (const { https } of [STOCK, RAISED]) {
       await until(async () => (await ask(https, "/v2/")).statusCode === 401, 30, "Traefik leads to the registry");
+      const asked = () => ask(https, "/", {}, "GET", `s3.${AWS_HOST}`);
+      await until(async () => (await asked()).statusCode === 200, 30, "Traefik leads to LocalStack");
+    }
   });
   afterAll(async () => {
     for (const child of running) child.kill();
-    await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found");
+    await kubectl("delete", "namespace", NAMESPACE, AWS_NAMESPACE, "--ignore-not-found");
     await kubectl("-n", "kube-system", "delete", "service/traefik", "configmap/coredns-custom", "--ignore-not-found");
   });
 
@@ -68,35 +74,42 @@ describeWith("traefik", "through a real Traefik", () => {
     path: string,
     headers: Record<string, string> = {},
     method = "GET",
+    host = HOST,
+    content = "",
   ): Promise<IncomingMessage & { body: string }> {
-    return answer(httpsRequest({ ...to(port, path), method, headers: { host: HOST, ...headers } }));
+    return answer(httpsRequest({ ...to(port, path, host), method, headers: { host, ...headers } }), content);
   }
 
-  function to(port: number, path: string): RequestOptions {
+  function to(port: number, path: string, servername = HOST): RequestOptions {
     return {
       host: "127.0.0.1",
       port,
       path,
-      servername: HOST,
+      servername,
       ca: outputs.caCertificate,
       localAddress: CLIENT,
       agent: false,
     };
   }
 
-  test("the certificate is ours, for the registry's name", async () => {
-    const socket = connect({ host: "127.0.0.1", port: STOCK.https, servername: HOST, ca: outputs.caCertificate });
+  /** The names in the certificate that is shown to who asks for this one; they must hold it. */
+  async function certificateNames(servername: string): Promise<string | undefined> {
+    const socket = connect({ host: "127.0.0.1", port: STOCK.https, servername, ca: outputs.caCertificate });
     const certificate = await new Promise<{ subjectaltname?: string }>((resolve, reject) => {
       socket.once("secureConnect", () => resolve(socket.getPeerCertificate()));
       socket.once("error", reject);
     });
     socket.destroy();
-    expect(certificate.subjectaltname).toBe(`DNS:${HOST}`);
+    return certificate.subjectaltname;
+  }
+
+  test("the certificate is ours, for the registry's name", async () => {
+    expect(await certificateNames(HOST)).toBe(`DNS:${HOST}`);
   });
 
   test("plain HTTP is sent to HTTPS", async () => {
     const redirect = await answer(
-      httpRequest({ host: "127.0.0.1", port: STOCK.http, path: "/v2/x?y=1", headers: { host: HOST } }).end(),
+      httpRequest({ host: "127.0.0.1", port: STOCK.http, path: "/v2/x?y=1", headers: { host: HOST } }),
     );
     expect(redirect.statusCode).toBe(308);
     expect(redirect.headers.location).toBe(`https://${HOST}/v2/x?y=1`);
@@ -150,11 +163,75 @@ describeWith("traefik", "through a real Traefik", () => {
     );
   });
 
-  test("a layer that takes 70 s fails with stock settings and passes with ours", async () => {
-    const [stock, raised] = await Promise.all([slowLayer(STOCK.https, 70), slowLayer(RAISED.https, 70)]);
-    console.log(`70 s of upload: stock Traefik ${stock ?? "cut the connection"}, with longUploads ${raised}`);
-    expect(stock).not.toBe(202);
-    expect(raised).toBe(202);
+  test("a layer and an object that take 70 s fail with stock settings and pass with ours", async () => {
+    const uploads = [slowLayer, slowObject].flatMap((upload) => [upload(STOCK.https, 70), upload(RAISED.https, 70)]);
+    const [stockLayer, raisedLayer, stockObject, raisedObject] = await Promise.all(uploads);
+    const said = (status: number | undefined) => status ?? "cut the connection";
+    console.log(`70 s of upload: stock Traefik ${said(stockLayer)} and ${said(stockObject)},`);
+    console.log(`with longUploads ${said(raisedLayer)} and ${said(raisedObject)}`);
+    expect(stockLayer).not.toBe(202);
+    expect(raisedLayer).toBe(202);
+    expect(stockObject).not.toBe(200);
+    expect(raisedObject).toBe(200);
+  });
+
+  describe("LocalStack", () => {
+    const names = `DNS:${AWS_HOST}, DNS:*.${AWS_HOST}, DNS:*.s3.${AWS_HOST}, DNS:*.lambda-url.us-east-1.${AWS_HOST}`;
+
+    test.each(["", "s3.", "sqs.", "photos.s3.", "photos."])(
+      "the certificate holds %slocalstack.DOMAIN",
+      async (below) => {
+        expect(await certificateNames(`${below}${AWS_HOST}`)).toBe(names);
+      },
+    );
+
+    test("plain HTTP is sent to HTTPS, for buckets too", async () => {
+      for (const host of [AWS_HOST, `photos.s3.${AWS_HOST}`]) {
+        const redirect = await answer(
+          httpRequest({ host: "127.0.0.1", port: STOCK.http, path: "/a?b", headers: { host } }),
+        );
+        expect([redirect.statusCode, redirect.headers.location]).toEqual([308, `https://${host}/a?b`]);
+      }
+    });
+
+    test("programs of people reach it by all its names, and 256 MiB pass", async () => {
+      const caFile = join(await mkdtemp(join(tmpdir(), "homecloud-traefik-ca-")), "ca.crt");
+      await writeFile(caFile, outputs.caCertificate);
+      // Traefik is on a port of its own here: all else is as the outputs have it.
+      const here = Object.entries(outputs.awsEnvironment).map(([name, value]) => [
+        name,
+        value.startsWith("https://") ? `${value}:${STOCK.https}` : value,
+      ]);
+      const laptop = await Laptop.start(outputs.dnsmasqLines, {
+        ...Object.fromEntries(here),
+        NODE_EXTRA_CA_CERTS: caFile,
+      });
+      try {
+        expect(await laptop.program("bucket", ["photos"])).toBe("photos/2026/cat.jpg 1000000; image/jpeg\nequal");
+        expect(await laptop.program("table", ["orders"])).toBe("17: 12.5\nfrom 17 on: 12.5, 7");
+        expect(await laptop.program("topic", ["paid"])).toContain("paid-audit: orders: order 17 has been paid");
+        const one = laptop.env.AWS_ENDPOINT_URL ?? "";
+        expect(await laptop.program("endpoint-in-code", [one, "one-endpoint"])).toBe("hello");
+        const large = JSON.parse(await laptop.program("large-object", ["large", String(256 * 2 ** 20)]));
+        console.log(`256 MiB through Traefik: up in ${large.uploadSeconds} s, down in ${large.downloadSeconds} s`);
+        expect(large.equal).toBe(true);
+      } finally {
+        await laptop.stop();
+      }
+    });
+
+    test("queue URLs are those of the outside, whatever port Traefik has here", async () => {
+      const headers = { "x-amz-target": "AmazonSQS.CreateQueue", "content-type": "application/x-amz-json-1.0" };
+      const created = await ask(STOCK.https, "/", headers, "POST", AWS_HOST, JSON.stringify({ QueueName: "orders" }));
+      expect(JSON.parse(created.body).QueueUrl).toBe(`https://${AWS_HOST}:443/queue/us-east-1/000000000000/orders`);
+    });
+
+    test("the log names the client's own address, and believes no client about it", async () => {
+      await ask(STOCK.https, "/who-asked", { "x-forwarded-for": "6.6.6.6" }, "GET", `s3.${AWS_HOST}`);
+      const log = await kubectl("-n", AWS_NAMESPACE, "logs", "deploy/localstack", "-c", "gate", "--tail=20");
+      const line = log.split("\n").find((text) => text.includes("/who-asked"));
+      expect(JSON.parse(line ?? "{}")).toMatchObject({ client: CLIENT, status: 404, service: "s3" });
+    });
   });
 
   function login(): Record<string, string> {
@@ -165,7 +242,17 @@ describeWith("traefik", "through a real Traefik", () => {
   async function slowLayer(port: number, seconds: number): Promise<number | undefined> {
     const begun = await ask(port, "/v2/slow/blobs/uploads/", login(), "POST");
     const headers = { host: HOST, ...login(), "content-type": "application/octet-stream" };
-    const upload = httpsRequest({ ...to(port, begun.headers.location ?? ""), method: "PATCH", headers });
+    return slowly(httpsRequest({ ...to(port, begun.headers.location ?? ""), method: "PATCH", headers }), seconds);
+  }
+
+  /** The same into a bucket. */
+  async function slowObject(port: number, seconds: number): Promise<number | undefined> {
+    const host = `slow.s3.${AWS_HOST}`;
+    await ask(port, "/", {}, "PUT", host);
+    return slowly(httpsRequest({ ...to(port, "/object", host), method: "PUT", headers: { host } }), seconds);
+  }
+
+  async function slowly(upload: ReturnType<typeof httpsRequest>, seconds: number): Promise<number | undefined> {
     const status = new Promise<number | undefined>((resolve) => {
       upload.once("response", (response) => resolve(response.statusCode));
       upload.once("error", () => resolve(undefined));
@@ -183,7 +270,16 @@ function values(): Record<string, string> {
   return {
     "homecloud:domain": "e2e.test",
     // The lab's pods have these addresses, and Traefik, on the node, comes from the bridge's.
-    "homecloud:access": JSON.stringify({ mode: "ingress", waitForAddress: false, trustedProxies: ["10.142.0.0/24"] }),
+    "homecloud:access": JSON.stringify({
+      mode: "ingress",
+      address: "127.0.0.1",
+      waitForAddress: false,
+      trustedProxies: ["10.142.0.0/24"],
+    }),
+    "homecloud:localstack": JSON.stringify({
+      ...{ namespace: AWS_NAMESPACE, edition: "ephemeral", lambda: { mode: "none" }, keepDataOnDestroy: false },
+      ...{ storage: "1Gi", reserve: "64Mi", keepFree: "64Mi" },
+    }),
     "homecloud:registry": JSON.stringify({
       namespace: NAMESPACE,
       storage: "256Mi",
@@ -216,8 +312,11 @@ function raisedTimeout(): string {
   return chart.ports.websecure.transport.respondingTimeouts.readTimeout;
 }
 
-async function answer(pending: ReturnType<typeof httpRequest>): Promise<IncomingMessage & { body: string }> {
-  pending.end();
+async function answer(
+  pending: ReturnType<typeof httpRequest>,
+  content = "",
+): Promise<IncomingMessage & { body: string }> {
+  pending.end(content);
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     pending.once("response", resolve);
     pending.once("error", reject);

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
+import { nginxCommand } from "../../components/nginx.ts";
 import {
   collectorEnvironment,
   type QuotaOptions,
@@ -15,7 +16,6 @@ import {
 } from "../../components/registry/files.ts";
 import { type RegistryUser, renderHtpasswd } from "../../components/registry/htpasswd.ts";
 import type { Layout } from "../../components/registry/layout.ts";
-import { nginxCommand } from "../../components/registry/nginx.ts";
 import { basic, type Credentials, sha256 } from "./client.ts";
 
 /** Programs that the pod's images carry, as paths on this machine. */

@@ -1,19 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { ConfigError, loadSettings } from "../../config/load.ts";
-import { rawConfig, type StackConfig, settingsOf } from "./stacks.ts";
+import { NO_LOCALSTACK, problemsOf, rawConfig, type StackConfig, settingsOf } from "./stacks.ts";
 
 const HOME = { domain: "homelab.local" };
-
-/** What the loader says about this configuration. */
-function problemsOf(config: StackConfig, secretKeys?: readonly string[]): string[] {
-  try {
-    loadSettings(rawConfig(config, secretKeys));
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems;
-    throw error;
-  }
-  return [];
-}
 
 describe("defaults", () => {
   test("a domain is all that a K3s homelab must say", () => {
@@ -80,7 +69,9 @@ describe("defaults", () => {
   });
 
   test("the registry's name can be another than registry.DOMAIN", () => {
-    expect(settingsOf({ registry: { host: "images.example.net" } }).registry.host).toBe("images.example.net");
+    const config = { registry: { host: "images.example.net" }, ...NO_LOCALSTACK };
+
+    expect(settingsOf(config).registry.host).toBe("images.example.net");
   });
 
   test("other projects' and providers' keys are not ours to judge", () => {
@@ -121,7 +112,7 @@ describe("users and passwords", () => {
     if (password) expect(problems[0]).not.toContain(password);
   });
 
-  test.each(["registryPassword", "piholePassword", "nodeSshPrivateKey"])(
+  test.each(["registryPassword", "piholePassword", "nodeSshPrivateKey", "localstackAuthToken"])(
     "%s in plain text is refused, and not shown",
     (key) => {
       const problems = problemsOf({ ...HOME, pihole: { url: "http://10.0.0.2" }, [key]: "hunter2" }, []);
@@ -258,7 +249,7 @@ describe("an unknown key is an error", () => {
 describe("settings must fit together", () => {
   test("an ingress needs a name: a domain, or the registry's own", () => {
     expect(problemsOf({})).toEqual([expect.stringMatching(/^domain: is missing; allowed: .*homelab\.local/)]);
-    expect(problemsOf({ registry: { host: "images.example.net" } })).toEqual([]);
+    expect(problemsOf({ registry: { host: "images.example.net" }, ...NO_LOCALSTACK })).toEqual([]);
     expect(problemsOf({ access: { mode: "node-port" } })).toEqual([]);
   });
 

@@ -121,6 +121,14 @@ export function isMarkedSecret(input: unknown): boolean {
   return typeof input === "object" && input !== null && (input as Record<string, unknown>)[MARK] === SECRET;
 }
 
+/** What of these inputs the engine would show. */
+export function withoutSecrets(value: unknown): unknown {
+  if (isMarkedSecret(value)) return "secret";
+  if (Array.isArray(value)) return value.map(withoutSecrets);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withoutSecrets(item)]));
+}
+
 /** The value that an output has in the end. */
 export function settled<T>(output: pulumi.Output<T>): Promise<T> {
   return new Promise((resolve) => {

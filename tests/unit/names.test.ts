@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { beforeEach, describe, expect, test } from "vitest";
 import { ClusterNames, renderRewrites } from "../../components/cluster-names.ts";
-import { dnsRecords } from "../../components/dns-records.ts";
+import { dnsmasqLines, dnsRecords } from "../../components/dns-records.ts";
 import { PiholeRecords } from "../../components/pihole-records.ts";
 import { Engine, isMarkedSecret } from "./mocks.ts";
 
@@ -21,18 +21,47 @@ describe("DNS records", () => {
     ]);
     expect(dnsRecords([], "192.168.1.240")).toEqual([]);
   });
+
+  test("name wildcards like any other", () => {
+    expect(dnsRecords(["*.s3.localstack.lab"], "192.168.1.240")).toEqual([
+      { name: "*.s3.localstack.lab", type: "A", address: "192.168.1.240" },
+    ]);
+  });
+
+  test("have lines for dnsmasq where they are wildcards, of either kind of address, that ask nobody else", () => {
+    const hosts = ["localstack.lab", "s3.localstack.lab", "*.s3.localstack.lab"];
+    expect(dnsmasqLines(dnsRecords(hosts, "192.168.1.240"))).toEqual([
+      "address=/s3.localstack.lab/192.168.1.240",
+      "local=/s3.localstack.lab/",
+    ]);
+    expect(dnsmasqLines(dnsRecords(hosts, "fd00::10"))).toContain("address=/s3.localstack.lab/fd00::10");
+    expect(dnsmasqLines(dnsRecords(["registry.lab"], "192.168.1.240"))).toEqual([]);
+  });
 });
 
 describe("names inside the cluster", () => {
-  test("each host is rewritten to the ingress controller's Service, and nothing else is", () => {
-    expect(renderRewrites({ hosts: ["registry.lab", "localstack.lab"], service: "traefik.kube-system" })).toBe(
+  test("each host is rewritten to its Service, and nothing else is", () => {
+    const rewrites = [
+      { host: "registry.lab", service: "traefik.kube-system" },
+      { host: "localstack.lab", service: "localstack.localstack" },
+    ];
+    expect(renderRewrites({ rewrites })).toBe(
       "rewrite name exact registry.lab traefik.kube-system.svc.cluster.local\n" +
-        "rewrite name exact localstack.lab traefik.kube-system.svc.cluster.local\n",
+        "rewrite name exact localstack.lab localstack.localstack.svc.cluster.local\n",
+    );
+    expect(renderRewrites({ rewrites: [] })).toBe("");
+  });
+
+  // What CoreDNS makes of it: tests/integration/cluster-names.test.ts.
+  test("a wildcard is rewritten below its name only, and its answers back to what was asked", () => {
+    const rewrites = [{ host: "*.s3.localstack.lab", service: "traefik.kube-system" }];
+    expect(renderRewrites({ rewrites })).toBe(
+      "rewrite name regex ^.+\\.s3\\.localstack\\.lab\\.$ traefik.kube-system.svc.cluster.local answer auto\n",
     );
   });
 
   test("coredns-custom is patched, not made: other people's keys stay", async () => {
-    new ClusterNames("cluster-names", { hosts: ["registry.lab"], service: "traefik.kube-system" });
+    new ClusterNames("cluster-names", { rewrites: [{ host: "registry.lab", service: "traefik.kube-system" }] });
     await pulumi.runtime.disconnect();
 
     expect(engine.all("ConfigMap")).toEqual([]);
@@ -78,6 +107,16 @@ describe("Pi-hole", () => {
     expect(engine.find("Command", "pihole-a.lab").options.dependsOn).toEqual([]);
     expect(engine.find("Command", "pihole-b.lab").options.dependsOn).toEqual(["pihole-a.lab"]);
     expect(engine.find("Command", "pihole-c.lab").options.dependsOn).toEqual(["pihole-b.lab"]);
+  });
+
+  test("a wildcard's resource has no star in its name, which Pulumi's --target takes for a pattern", async () => {
+    const hosts = ["s3.localstack.lab", "*.s3.localstack.lab"];
+    new PiholeRecords("pihole", { ...args, records: dnsRecords(hosts, "192.168.1.240") });
+    await pulumi.runtime.disconnect();
+
+    const { inputs, options } = engine.find("Command", "pihole-wildcard.s3.localstack.lab");
+    expect(inputs.environment).toMatchObject({ RECORD_NAME: "*.s3.localstack.lab", RECORD_ADDRESS: "192.168.1.240" });
+    expect(options.dependsOn).toEqual(["pihole-s3.localstack.lab"]);
   });
 
   test("no record, no command", async () => {

@@ -1,9 +1,9 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { ConfigError, loadSettings } from "../../config/load.ts";
+import { loadSettings } from "../../config/load.ts";
 import { SECRET_KEYS } from "../../config/schema.ts";
 import type { NodeTrustSettings } from "../../config/settings.ts";
 import { makeCaCertificate, makeKey } from "../../render/certificates.ts";
-import { ED25519, NODE_KEY, rawConfig, type StackConfig } from "./stacks.ts";
+import { ED25519, NO_LOCALSTACK, NODE_KEY, problemsOf, rawConfig, type StackConfig } from "./stacks.ts";
 
 const HOST = "registry.homelab.local";
 const SERVER = { name: "server-1", host: "192.168.1.10", hostKey: ED25519 };
@@ -22,18 +22,9 @@ const stack = (nodeTrust: StackConfig = {}, others: StackConfig = {}): StackConf
   domain: "homelab.local",
   nodeSshPrivateKey: NODE_KEY,
   nodeTrust: { nodes: [SERVER], ...nodeTrust },
+  ...NO_LOCALSTACK,
   ...others,
 });
-
-function problemsOf(config: StackConfig, secretKeys?: readonly string[], sshAgent = false): string[] {
-  try {
-    loadSettings({ ...rawConfig(config, secretKeys), sshAgent });
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems;
-    throw error;
-  }
-  return [];
-}
 
 const load = (config: StackConfig, secretKeys?: readonly string[]) => loadSettings(rawConfig(config, secretKeys));
 
@@ -45,7 +36,7 @@ function trustOf(config: StackConfig): NodeTrustSettings {
 
 describe("defaults", () => {
   test("without nodeTrust no node is touched", () => {
-    const { nodeTrust, warnings } = load({ domain: "homelab.local" });
+    const { nodeTrust, warnings } = load({ domain: "homelab.local", ...NO_LOCALSTACK });
 
     expect(nodeTrust).toBeUndefined();
     expect(warnings).toEqual([]);
@@ -597,7 +588,7 @@ describe("secrets", () => {
   });
 
   test("a key that nothing uses is worth a warning", () => {
-    expect(load({ domain: "a.lan", nodeSshPrivateKey: NODE_KEY }).warnings).toEqual([
+    expect(load({ domain: "a.lan", nodeSshPrivateKey: NODE_KEY, ...NO_LOCALSTACK }).warnings).toEqual([
       "nodeSshPrivateKey: is not used; without nodeTrust no node is touched",
     ]);
   });

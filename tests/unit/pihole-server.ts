@@ -12,15 +12,25 @@ export interface FakePiholeOptions {
   seats?: number;
   /** Lines of `dns.hosts` at the start. */
   hosts?: string[];
+  /** Lines of `misc.dnsmasq_lines` at the start. */
+  dnsmasqLines?: string[];
   /** How many logins are refused for their rate before one is let through. */
   rateLimitedLogins?: number;
   twoFactor?: boolean;
-  /** Whether `dns.hosts` is fixed by an environment variable. */
+  /** Whether `dns.hosts` and `misc.dnsmasq_lines` are fixed by environment variables. */
   fixedByEnvironment?: boolean;
+  /** `misc.readOnly` */
+  readOnly?: boolean;
+  /** `webserver.session.restore`: whether sessions outlive a restart. Defaults to true, as in Pi-hole. */
+  restoresSessions?: boolean;
+  /** How long a restart leaves nobody at the port. Defaults to 300 ms; Infinity: it never comes back. */
+  restartMs?: number;
+  /** Whether DNS starts again after a restart. Defaults to true. */
+  dnsStarts?: boolean;
   /** Path (without `/api`) that never gets an answer. */
   hangsAt?: string;
   /** Runs before each write, to play another program that writes too. */
-  beforeWrite?: (hosts: string[]) => void;
+  beforeWrite?: (hosts: string[], dnsmasqLines: string[]) => void;
 }
 
 interface Session {
@@ -40,25 +50,34 @@ export interface SeenRequest {
 export interface FakePihole extends AsyncDisposable {
   url: string;
   hosts: string[];
+  dnsmasqLines: string[];
   sessions: Map<string, Session>;
   seen: SeenRequest[];
+  restarts: number;
   /** Logins that succeeded. */
   logins: number;
 }
 
+/** How long Pi-hole's API still answers once a restart is decided. Source: pi-hole/FTL src/main.c */
+const GRACE_MS = 250;
+
 /**
- * As much of Pi-hole 6's API as its local DNS records need, after pi-hole/FTL src/api/auth.c, src/api/config.c and
- * src/config/validator.c (6.3): sessions and seats, the sid in a header, items decoded and then split at '/', the
- * validator's wording, 400 for an item that is present, 404 without an error object for one that is not.
+ * As much of Pi-hole 6's API as its local DNS records need, after pi-hole/FTL src/api/auth.c, src/api/config.c,
+ * src/api/info.c, src/config/validator.c, src/config/dnsmasq_config.c and src/main.c (6.4.1): sessions and seats, the sid
+ * in a header, items decoded and then split at '/', the validator's wording, 400 for an item that is present, 404 without
+ * an error object for one that is not; a PATCH of dnsmasq's lines is tested whole, answered, and followed by a restart.
  */
 export async function startPihole(options: FakePiholeOptions = {}): Promise<FakePihole> {
   const { password = "right", seats = 16 } = options;
   const state = {
     hosts: [...(options.hosts ?? [])],
+    dnsmasqLines: [...(options.dnsmasqLines ?? [])],
+    restarts: 0,
     sessions: new Map<string, Session>(),
     seen: [] as SeenRequest[],
     logins: 0,
     rateLimited: options.rateLimitedLogins ?? 0,
+    startedAt: performance.now(),
   };
 
   async function handle(request: IncomingMessage): Promise<Reply | undefined> {
@@ -67,9 +86,16 @@ export async function startPihole(options: FakePiholeOptions = {}): Promise<Fake
     state.seen.push({ method, path });
     if (options.hangsAt !== undefined && path.startsWith(`/api${options.hangsAt}`)) return undefined;
     if (path === "/api/auth") return auth(method, request);
-    if (!path.startsWith("/api/config/")) return fail(404, "not_found", "Not found", path);
+    if (path === "/api/info/login") {
+      return reply(200, { dns: state.restarts === 0 || options.dnsStarts !== false, https_port: 443, took: 0.01 });
+    }
+    if (!/^\/api\/(config(\/|$)|info\/ftl$)/.test(path)) return fail(404, "not_found", "Not found", path);
     const session = state.sessions.get(sidOf(request));
     if (password !== "" && !session) return fail(401, "unauthorized", "Unauthorized", null);
+    if (path === "/api/info/ftl") {
+      return reply(200, { ftl: { pid: 12, uptime: performance.now() - state.startedAt }, took: 0.01 });
+    }
+    if (method === "PATCH") return patch(await text(request), session);
     return config(method, decodeURIComponent(path).slice("/api/config/".length), session);
   }
 
@@ -103,19 +129,15 @@ export async function startPihole(options: FakePiholeOptions = {}): Promise<Fake
 
   function config(method: string, item: string, session: Session | undefined): Reply {
     const path = item.split("/");
-    if (method === "GET") return reply(200, { config: { dns: { hosts: state.hosts } }, took: 0.01 });
-    if (session?.app && !options.appSudo) {
-      const hint =
-        "The current app session is not allowed to modify Pi-hole config settings (webserver.api.app_sudo is false)";
-      return fail(403, "forbidden", "Unable to change configuration (read-only)", hint);
-    }
+    if (method === "GET") return reply(200, { config: settings(), took: 0.01 });
+    if (session?.app && !options.appSudo) return onlyReads();
     const value = path[2];
     if (path.length !== 3 || path[0] !== "dns" || path[1] !== "hosts" || !value) return reply(404, {});
     if (options.fixedByEnvironment) {
       const message = "Config items set via environment variables cannot be changed via the API";
       return fail(400, "bad_request", message, "dns.hosts");
     }
-    options.beforeWrite?.(state.hosts);
+    options.beforeWrite?.(state.hosts, state.dnsmasqLines);
     const index = state.hosts.indexOf(value);
     if (method === "PUT") {
       if (index >= 0) {
@@ -131,6 +153,44 @@ export async function startPihole(options: FakePiholeOptions = {}): Promise<Fake
     return reply(204);
   }
 
+  function settings(): object {
+    return { dns: { hosts: state.hosts }, misc: { dnsmasq_lines: state.dnsmasqLines } };
+  }
+
+  function patch(body: string, session: Session | undefined): Reply {
+    if (session?.app && !options.appSudo) return onlyReads();
+    if (options.readOnly) return fail(403, "forbidden", "The config is currently in read-only mode", null);
+    const lines = linesIn(body);
+    if (!lines) return fail(400, "bad_request", "Config item is invalid", "misc.dnsmasq_lines: not of type array");
+    options.beforeWrite?.(state.hosts, state.dnsmasqLines);
+    if (JSON.stringify(lines) === JSON.stringify(state.dnsmasqLines)) return reply(200, { config: settings() });
+    if (options.fixedByEnvironment) {
+      const message = "Config items set via environment variables cannot be changed via the API";
+      return fail(400, "bad_request", message, "misc.dnsmasq_lines");
+    }
+    const invalid = whyDnsmasqRefuses(lines);
+    if (invalid) return fail(400, "bad_request", "Invalid configuration", invalid);
+    state.dnsmasqLines.splice(0, Infinity, ...lines);
+    restarting = setTimeout(restart, GRACE_MS);
+    return reply(200, { config: settings(), took: 0.01 });
+  }
+
+  let restarting: NodeJS.Timeout | undefined;
+
+  function restart(): void {
+    const { port } = server.address() as AddressInfo;
+    state.restarts++;
+    server.close();
+    server.closeAllConnections();
+    if (options.restoresSessions === false) state.sessions.clear();
+    const { restartMs = 300 } = options;
+    if (restartMs === Infinity) return;
+    restarting = setTimeout(() => {
+      state.startedAt = performance.now();
+      server.listen(port, "127.0.0.1");
+    }, restartMs);
+  }
+
   const server = createServer((request, response) => {
     handle(request)
       .then((answer) => answer && send(response, answer))
@@ -140,10 +200,17 @@ export async function startPihole(options: FakePiholeOptions = {}): Promise<Fake
   return Object.assign(state, {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     async [Symbol.asyncDispose]() {
+      clearTimeout(restarting);
       server.closeAllConnections();
       await new Promise((closed) => server.close(closed));
     },
   });
+}
+
+function onlyReads(): Reply {
+  const hint =
+    "The current app session is not allowed to modify Pi-hole config settings (webserver.api.app_sudo is false)";
+  return fail(403, "forbidden", "Unable to change configuration (read-only)", hint);
 }
 
 function sidOf(request: IncomingMessage): string {
@@ -161,6 +228,26 @@ function passwordIn(body: string): string | undefined {
   const parsed: unknown = JSON.parse(body);
   if (typeof parsed !== "object" || parsed === null || !("password" in parsed)) return undefined;
   return typeof parsed.password === "string" ? parsed.password : undefined;
+}
+
+/** The one setting that a PATCH changes here. */
+function linesIn(body: string): string[] | undefined {
+  const { config } = JSON.parse(body) as { config: { misc: { dnsmasq_lines: unknown } } };
+  const lines = config.misc.dnsmasq_lines;
+  return Array.isArray(lines) && lines.every((line) => typeof line === "string") ? lines : undefined;
+}
+
+/** `dnsmasq --test` of the whole file, of which the lines are a part. */
+function whyDnsmasqRefuses(lines: string[]): string | undefined {
+  for (const [index, line] of lines.entries()) {
+    const where = `at line ${index + 60} of /etc/pihole/dnsmasq.conf.temp: "${line}"`;
+    const [, option, value] = /^\s*(address|local|server|log-dhcp)\s*(?:=\s*([^#]*\S))?\s*(?:#.*)?$/.exec(line) ?? [];
+    if (option === undefined) return `bad option ${where}`;
+    const [, literal] = /^\/.+\/([^/]*)$/.exec(value ?? "") ?? [];
+    if (option === "address" && literal && literal !== "#" && !isIP(literal))
+      return `Bad address in --address ${where}`;
+  }
+  return undefined;
 }
 
 function noSession(message: string): object {

@@ -1,22 +1,27 @@
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { loadSettings } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import { GeneratedValues } from "../../render/generated-values.ts";
 import { type Manifest, type Rendered, render } from "../../render/render.ts";
 import { readStackFile } from "../../render/stack-file.ts";
+import { isLetThrough, type PodEnd, type Policy } from "./network-policy.ts";
+import { restrictedProblems } from "./pod-security.ts";
 import { SHAPES, settingsOf } from "./stacks.ts";
 
 vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original(), "04"));
+
+vi.spyOn(pulumi.log, "warn").mockResolvedValue();
 
 /** As much of a container as the rules look at. */
 interface Container {
   name: string;
   image: string;
   env?: { name: string; value?: string }[];
-  ports?: { name?: string }[];
+  ports?: { name: string; containerPort: number }[];
   resources?: { requests?: Record<string, string>; limits?: Record<string, string> };
   securityContext?: {
     privileged?: boolean;
@@ -28,7 +33,7 @@ interface Container {
 
 interface Volume {
   name: string;
-  hostPath?: unknown;
+  hostPath?: { path: string; type: string };
   emptyDir?: { sizeLimit?: string };
   persistentVolumeClaim?: unknown;
 }
@@ -51,6 +56,19 @@ const FULL = {
   registryPassword: "correct-horse-battery-staple",
   registry: { pullUserGeneration: 2, pullSecretNamespaces: ["apps", "ci"], monitoringNamespace: "monitoring" },
   access: { mode: "ingress", address: "192.168.1.240", longUploads: true, className: "traefik" },
+  localstack: {
+    edition: "pro",
+    clientNamespaces: ["apps", "dev"],
+    monitoringNamespace: "monitoring",
+    environment: { DEBUG: "1" },
+  },
+  localstackAuthToken: "ls-correct-horse-battery-staple",
+};
+const HOME = SHAPES["ingress, private CA"];
+const LOCALSTACKS = {
+  "Docker of the node": { ...HOME, localstack: { lambda: { mode: "host-docker", group: 999 } } },
+  "nothing to run functions": { ...HOME, localstack: { lambda: { mode: "none" } } },
+  "no LocalStack": { ...HOME, localstack: { enabled: false } },
 };
 
 const root = new URL("../../", import.meta.url);
@@ -61,7 +79,7 @@ const stacks: [string, () => Promise<Settings>][] = [
     `Pulumi.${stack}.yaml`,
     async () => loadSettings(await readStackFile("homecloud", stack)),
   ]),
-  ...Object.entries({ ...SHAPES, "everything asked for": FULL }).map(
+  ...Object.entries({ ...SHAPES, ...LOCALSTACKS, "everything asked for": FULL }).map(
     ([name, config]): [string, () => Promise<Settings>] => [name, async () => settingsOf(config)],
   ),
 ];
@@ -82,18 +100,21 @@ test("every stack file is looked at", () => {
   expect(stackNames).toEqual(expect.arrayContaining(["homelab", "local"]));
 });
 
-describe.each(stacks)("%s", (_, settings) => {
+describe.each(stacks)("%s", (_, load) => {
+  let settings: Settings;
   let rendered: Rendered;
   let manifests: Manifest[];
 
   beforeAll(async () => {
-    rendered = await render(await settings(), generated, { project: "homecloud", stack: "test", secrets: true });
+    settings = await load();
+    rendered = await render(settings, generated, { project: "homecloud", stack: "test", secrets: true });
     manifests = rendered.manifests;
   });
 
   const ofKind = (kind: string) => manifests.filter((manifest) => manifest.kind === kind);
   const pods = () => ofKind("Deployment").map((manifest) => podSpec(manifest));
   const containers = () => pods().flatMap((pod) => [...(pod.initContainers ?? []), ...pod.containers]);
+  const lambda = () => settings.localstack?.lambda;
 
   test("there is something to look at", () => {
     expect(containers().length).toBeGreaterThan(0);
@@ -118,22 +139,32 @@ describe.each(stacks)("%s", (_, settings) => {
     }
   });
 
-  test("pods are no one special: not root, no token, no host, the default seccomp profile", () => {
+  test("pods are no one special: not root, no token, nothing of the host but its Docker where asked", () => {
     for (const pod of pods()) {
       expect(pod.securityContext).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
       expect(pod.securityContext?.runAsUser).toBeGreaterThan(0);
       expect(pod.automountServiceAccountToken).toBe(false);
       expect(pod.enableServiceLinks).toBe(false);
       expect(pod.hostNetwork || pod.hostPID || pod.hostIPC || pod.serviceAccountName).toBeFalsy();
-      for (const { name, hostPath } of pod.volumes ?? []) expect(hostPath, name).toBeUndefined();
     }
+    const ofHost = pods().flatMap(({ volumes = [] }) => volumes.flatMap(({ hostPath }) => hostPath ?? []));
+    const asked = lambda();
+    expect(ofHost).toEqual(asked?.mode === "host-docker" ? [{ path: asked.socket, type: "Socket" }] : []);
+  });
+
+  test("nothing is privileged but the Docker that functions run in, where they do", () => {
+    const privileged = containers().filter(({ securityContext }) => securityContext?.privileged);
+
+    expect(privileged.map(({ name }) => name)).toEqual(lambda()?.mode === "dind" ? ["docker"] : []);
   });
 
   test("containers write to volumes only, have no capabilities and get none", () => {
-    for (const { name, securityContext } of containers()) {
-      expect(securityContext?.readOnlyRootFilesystem, name).toBe(true);
+    for (const { name, securityContext } of containers().filter(
+      ({ securityContext }) => !securityContext?.privileged,
+    )) {
+      // LocalStack's packages, and people's init scripts, install things.
+      expect(securityContext?.readOnlyRootFilesystem, name).toBe(name === "localstack" ? undefined : true);
       expect(securityContext?.allowPrivilegeEscalation, name).toBe(false);
-      expect(securityContext?.privileged, name).toBeFalsy();
       expect(securityContext?.capabilities, name).toEqual({ drop: ["ALL"] });
     }
   });
@@ -159,6 +190,7 @@ describe.each(stacks)("%s", (_, settings) => {
     const elsewhere = JSON.stringify(manifests.filter(({ kind }) => kind !== "Secret"));
 
     expect(secrets.length).toBeGreaterThan(6);
+    if (settings.localstack?.authToken) expect(secrets).toContain(settings.localstack.authToken);
     for (const secret of secrets) expect(elsewhere.includes(JSON.stringify(secret).slice(1, -1)), secret).toBe(false);
     expect(elsewhere).not.toMatch(/PRIVATE KEY|\$2[aby]\$/);
     for (const { metadata } of ofKind("Secret")) expect(JSON.stringify(metadata)).not.toMatch(/PRIVATE KEY|\$2[aby]\$/);
@@ -174,15 +206,102 @@ describe.each(stacks)("%s", (_, settings) => {
     expect(denied.map(({ metadata }) => metadata.namespace).sort()).toEqual(namespaces.sort());
   });
 
-  test("workloads live in namespaces of the program's own, which refuse pods that are not hardened", () => {
+  test("workloads live in namespaces of the program's own, which refuse every pod that is less hardened than theirs", () => {
     const own = ofKind("Namespace");
+    const problemsIn = (namespace: string) =>
+      ofKind("Deployment")
+        .filter(({ metadata }) => metadata.namespace === namespace)
+        .flatMap((manifest) => restrictedProblems(podSpec(manifest)));
 
     for (const { metadata } of own) {
       const labels = metadata.labels as Record<string, string>;
-      expect(labels["pod-security.kubernetes.io/enforce"]).toBe("restricted");
+      const profile = problemsIn(metadata.name).length === 0 ? "restricted" : "privileged";
+      expect(labels["pod-security.kubernetes.io/enforce"], metadata.name).toBe(profile);
     }
+    expect(problemsIn(settings.registry.namespace)).toEqual([]);
     for (const { metadata } of ofKind("Deployment"))
       expect(own.map((namespace) => namespace.metadata.name)).toContain(metadata.namespace);
+  });
+
+  describe("on the network", () => {
+    const policies = () => ofKind("NetworkPolicy") as unknown as Policy[];
+    /** The program's own pods, and the ports that they have for others. */
+    const workloads = () =>
+      ofKind("Deployment").map((manifest) => {
+        const { template } = manifest.spec as { template: { metadata: { labels: Record<string, string> } } };
+        const ports = podSpec(manifest).containers.flatMap((container) => container.ports ?? []);
+        const numbers = Object.fromEntries(ports.map(({ name, containerPort }) => [name, containerPort]));
+        const { name, namespace = "" } = manifest.metadata;
+        const pod: PodEnd = { namespace, labels: template.metadata.labels };
+        return { name, pod, gate: numbers[name] ?? 0, metrics: numbers.metrics ?? 0 };
+      });
+    const settingsFor = (name: string) => (name === "registry" ? settings.registry : settings.localstack);
+    const stranger: PodEnd = { namespace: "apps", labels: { app: "web" } };
+    const ingressController = (): PodEnd => {
+      const { access } = settings;
+      return access.mode === "ingress" ? { namespace: access.namespace, labels: access.podLabels } : stranger;
+    };
+
+    test("the gates are reached through the ingress controller alone, or by everybody on a port of the nodes", () => {
+      const byEverybody = settings.access.mode === "node-port";
+
+      for (const { name, pod, gate } of workloads()) {
+        expect(gate, name).toBeGreaterThan(0);
+        expect(isLetThrough(policies(), ingressController(), pod, gate), name).toBe(true);
+        const impostors: PodEnd[] = [
+          { ...ingressController(), namespace: "apps" },
+          { ...ingressController(), labels: { app: "web" } },
+        ];
+        for (const other of ["outside" as const, stranger, ...impostors])
+          expect(isLetThrough(policies(), other, pod, gate), name).toBe(byEverybody);
+      }
+    });
+
+    test("the metrics are read from the namespace that is named, and from nowhere else", () => {
+      for (const { name, pod, metrics } of workloads()) {
+        const monitoring: PodEnd = { namespace: "monitoring", labels: { app: "prometheus" } };
+        const isNamed = settingsFor(name)?.monitoringNamespace === "monitoring";
+
+        expect(isLetThrough(policies(), monitoring, pod, metrics), name).toBe(isNamed);
+        for (const other of ["outside" as const, stranger, ingressController()])
+          expect(isLetThrough(policies(), other, pod, metrics), name).toBe(false);
+      }
+    });
+
+    test("nothing else of a pod is reached: neither the registry nor LocalStack past its gate", () => {
+      const ends = [...workloads().map(({ pod }) => pod), ingressController(), stranger, "outside" as const];
+
+      for (const { name, pod, gate, metrics } of workloads())
+        for (const port of [22, 443, 2375, 4510, 4566, 5000, 5001, 8081, 8082, 9091].filter(
+          (number) => number !== gate && number !== metrics,
+        ))
+          for (const other of ends) expect(isLetThrough(policies(), other, pod, port), `${name} ${port}`).toBe(false);
+    });
+
+    test("only LocalStack reaches out: for images of functions, and whatever those call", () => {
+      for (const { name, pod } of workloads())
+        for (const other of ["outside" as const, stranger])
+          expect(isLetThrough(policies(), pod, other, 443), name).toBe(name === "localstack");
+    });
+
+    test("whatever else comes to be in a namespace of the program's reaches nothing, and nothing reaches it", () => {
+      for (const { pod } of workloads()) {
+        const other: PodEnd = { namespace: pod.namespace, labels: { app: "web" } };
+
+        expect(isLetThrough(policies(), other, "outside", 443)).toBe(false);
+        expect(isLetThrough(policies(), ingressController(), other, 8080)).toBe(false);
+      }
+    });
+
+    test("cert-manager's solvers answer the ingress controller where certificates are asked for there", () => {
+      const isAsked = settings.tls.mode === "cluster-issuer" && settings.access.mode === "ingress";
+
+      for (const { pod } of workloads()) {
+        const solver: PodEnd = { ...pod, labels: { "acme.cert-manager.io/http01-solver": "true" } };
+        expect(isLetThrough(policies(), ingressController(), solver, 8089)).toBe(isAsked);
+        expect(isLetThrough(policies(), stranger, solver, 8089)).toBe(false);
+      }
+    });
   });
 
   test("everything is found by label", () => {

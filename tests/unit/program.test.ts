@@ -1,16 +1,23 @@
 import * as pulumi from "@pulumi/pulumi";
-import { describe, expect, test, vi } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import type { ClusterFacts } from "../../cluster/check.ts";
 import { deploy, type Outputs } from "../../program.ts";
 import { makeCaCertificate, makeKey } from "../../render/certificates.ts";
 import { Engine, settled } from "./mocks.ts";
-import { ED25519, NODE_KEY, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
+import { ED25519, NO_LOCALSTACK, NODE_KEY, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
 
 vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original(), "04"));
 
+const warn = vi.spyOn(pulumi.log, "warn").mockResolvedValue();
+
+beforeEach(() => {
+  warn.mockClear();
+});
+
 /** Runs the program for a stack with this configuration. */
-async function run(config: StackConfig): Promise<{ engine: Engine; outputs: Outputs }> {
+async function run(config: StackConfig, found?: ClusterFacts): Promise<{ engine: Engine; outputs: Outputs }> {
   const engine = await Engine.start();
-  const outputs = deploy(settingsOf(config));
+  const outputs = deploy(settingsOf(config), found);
   await pulumi.runtime.disconnect(); // every resource is registered once this returns
   return { engine, outputs };
 }
@@ -58,31 +65,133 @@ describe("outputs", () => {
   });
 
   test("the home network's DNS records are told where the ingress's address is known", async () => {
-    expect((await run(withAddress)).outputs.dnsRecords).toEqual([
-      { name: "registry.homelab.local", type: "A", address: "192.168.1.240" },
+    const { outputs } = await run(withAddress);
+    const names = ["registry.homelab.local", "localstack.homelab.local", "*.localstack.homelab.local"];
+
+    expect(outputs.dnsRecords).toEqual(names.map((name) => ({ name, type: "A", address: "192.168.1.240" })));
+    expect(outputs.dnsmasqLines).toEqual([
+      "address=/localstack.homelab.local/192.168.1.240",
+      "local=/localstack.homelab.local/",
     ]);
-    expect((await run(HOME)).outputs.dnsRecords).toEqual([]);
-    expect((await run(SHAPES["node port, no TLS"])).outputs.dnsRecords).toEqual([]);
+    for (const config of [HOME, SHAPES["node port, no TLS"]]) {
+      const { dnsRecords, dnsmasqLines } = (await run(config)).outputs;
+      expect([dnsRecords, dnsmasqLines]).toEqual([[], []]);
+    }
+  });
+
+  test("say where LocalStack is, and what its clients read", async () => {
+    const { outputs } = await run(HOME);
+
+    expect(outputs).toMatchObject({
+      localstackEndpoint: "https://localstack.homelab.local",
+      localstackRegion: "us-east-1",
+      awsEnvironment: { AWS_ENDPOINT_URL: "https://localstack.homelab.local", AWS_REGION: "us-east-1" },
+    });
+    expect(await settled(outputs.localstackNamespace as pulumi.Output<string>)).toBe("localstack");
+    expect(outputs.awsEnvFile).toContain("AWS_ENDPOINT_URL_S3=https://s3.localstack.homelab.local\n");
+  });
+
+  test("tell nobody LocalStack's token", async () => {
+    const token = "ls-ThisIsTheToken";
+    const { outputs } = await run({ ...HOME, localstack: { edition: "pro" }, localstackAuthToken: token });
+    const values = Object.values(outputs).map((value) =>
+      pulumi.Output.isInstance(value) ? settled(value as pulumi.Output<unknown>) : value,
+    );
+
+    expect(JSON.stringify(await Promise.all(values))).not.toContain(token);
   });
 });
 
 describe("names inside the cluster", () => {
-  test("pods resolve the registry through the ingress controller's Service", async () => {
+  test("pods resolve the registry and LocalStack through the ingress controller's Service", async () => {
     const { engine } = await run({
       ...HOME,
       access: { mode: "ingress", service: "rke2-ingress", namespace: "ingress" },
     });
 
     expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).toBe(
-      "rewrite name exact registry.homelab.local rke2-ingress.ingress.svc.cluster.local\n",
+      "rewrite name exact registry.homelab.local rke2-ingress.ingress.svc.cluster.local\n" +
+        "rewrite name exact localstack.homelab.local rke2-ingress.ingress.svc.cluster.local\n" +
+        "rewrite name regex ^.+\\.localstack\\.homelab\\.local\\.$ rke2-ingress.ingress.svc.cluster.local answer auto\n",
     );
+  });
+
+  test("on ports of the nodes LocalStack's name leads to its own Service, whose port is the same", async () => {
+    const { engine } = await run({ access: { mode: "node-port", hosts: ["nas.lan"] }, localstack: { port: 31000 } });
+
+    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).toBe(
+      "rewrite name exact nas.lan localstack.localstack.svc.cluster.local\n" +
+        "rewrite name regex ^.+\\.nas\\.lan\\.$ localstack.localstack.svc.cluster.local answer auto\n",
+    );
+    expect(engine.find("Service", "localstack").inputs.spec.ports[0].port).toBe(31000);
   });
 
   test.each<[string, StackConfig]>([
     ["where it is not wanted", { ...HOME, clusterNames: "none" }],
-    ["with a port of the nodes", SHAPES["node port, private CA"]],
+    ["with an address of the nodes", SHAPES["node port, private CA"]],
+    ["with a name that is every pod's own", { access: { mode: "node-port", hosts: ["aws.localhost"] } }],
+    [
+      "without LocalStack, on a port of the nodes",
+      { access: { mode: "node-port", hosts: ["a.lan"] }, ...NO_LOCALSTACK },
+    ],
   ])("CoreDNS is left alone %s", async (_, config) => {
     expect((await run(config)).engine.all("ConfigMapPatch")).toEqual([]);
+  });
+});
+
+describe("LocalStack", () => {
+  test("is not there where it is off, and nothing is told of it", async () => {
+    const { engine, outputs } = await run({ ...withAddress, ...NO_LOCALSTACK });
+
+    expect(engine.resources.filter(({ type, name }) => /localstack/i.test(type + name))).toEqual([]);
+    expect(Object.entries(outputs).filter(([name]) => /localstack|^aws/i.test(name))).toEqual(
+      ["localstackEndpoint", "localstackRegion", "localstackNamespace", "awsEnvironment", "awsEnvFile"].map((name) => [
+        name,
+        undefined,
+      ]),
+    );
+    expect(outputs.dnsRecords.map(({ name }) => name)).toEqual(["registry.homelab.local"]);
+    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).not.toContain(
+      "localstack",
+    );
+  });
+
+  test("has its volume back in the size that it was made in, the registry too", async () => {
+    const { engine } = await run(HOME, { claimSize: "31Gi", localstackClaimSize: "21Gi" });
+    const sizeOf = (name: string) => engine.find("PersistentVolumeClaim", name).inputs.spec.resources.requests.storage;
+
+    expect(sizeOf("registry-data")).toBe("31Gi");
+    expect(sizeOf("localstack-data")).toBe("21Gi");
+  });
+
+  test("a namespace has the CA once, and keeps it whoever asks for it: to change hands would delete it", async () => {
+    const ofApps = async (config: StackConfig) => {
+      const { engine } = await run({ ...HOME, ...config });
+      const { type, name, options, inputs } = engine.find("ConfigMap", "homecloud-ca", "apps");
+      expect(inputs.data).toEqual({ "ca.crt": "CERTIFICATE homecloud-ca-certificate" });
+      return `${options.parent} ${type} ${name}`;
+    };
+    const registry = { pullSecretNamespaces: ["apps"] };
+    const localstack = { clientNamespaces: ["apps"] };
+    const byRegistry = await ofApps({ registry });
+
+    expect(await ofApps({ registry, localstack })).toBe(byRegistry);
+    expect(await ofApps({ localstack })).toBe(byRegistry);
+  });
+
+  test("there is no CA to hand out where the certificate is a public one's", async () => {
+    const { engine } = await run({ ...SHAPES["ingress, cluster issuer"], localstack: { clientNamespaces: ["apps"] } });
+
+    expect(engine.find("ConfigMap", "localstack-aws", "apps").inputs.data.AWS_ENDPOINT_URL).toBe(
+      "https://localstack.home.example.net",
+    );
+    expect(engine.names("ConfigMap")).not.toContain("homecloud-ca");
+  });
+
+  test("what it lacks in security is said on every run", async () => {
+    await run(HOME);
+
+    expect(warn.mock.calls.join()).toContain("LocalStack has no login, and Lambda runs code for whoever reaches it");
   });
 });
 
@@ -90,7 +199,11 @@ describe("Pi-hole", () => {
   test("gets the records where its address is given", async () => {
     const { engine } = await run({ ...withAddress, pihole: { url: "http://192.168.1.2" }, piholePassword: "hunter2" });
 
-    expect(engine.names("Command")).toEqual(["pihole-registry.homelab.local"]);
+    expect(engine.names("Command")).toEqual([
+      "pihole-localstack.homelab.local",
+      "pihole-registry.homelab.local",
+      "pihole-wildcard.localstack.homelab.local",
+    ]);
   });
 
   test("is not looked for otherwise", async () => {
@@ -120,7 +233,12 @@ describe("providers", () => {
     const byData = engine.resources.filter(({ options }) => options.provider === "cluster-data");
 
     expect(engine.find("kubernetes", "cluster").inputs).not.toHaveProperty("upsertExistingObjects");
-    expect(byData.map(({ name }) => name).sort()).toEqual(["registry", "registry-data"]);
+    expect(byData.map(({ name }) => name).sort()).toEqual([
+      "localstack",
+      "localstack-data",
+      "registry",
+      "registry-data",
+    ]);
   });
 
   test("change Secrets and ConfigMaps in place: to replace what has a fixed name deletes what was just made", async () => {
@@ -186,10 +304,8 @@ describe("nodes", () => {
   });
 
   test("what is legal, but probably not meant, is a warning", async () => {
-    const warn = vi.spyOn(pulumi.log, "warn").mockResolvedValue();
     await run({ ...withNode, nodeTrust: { nodes: [node], mirrors: { "docker.io": { endpoint: [] } } } });
 
     expect(warn).toHaveBeenCalledWith(expect.stringContaining("docker.io"));
-    warn.mockRestore();
   });
 });

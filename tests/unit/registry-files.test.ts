@@ -1,6 +1,7 @@
 import { compareSync } from "bcryptjs";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { quote, quoteExactly } from "../../components/nginx.ts";
 import { renderDistribution } from "../../components/registry/distribution.ts";
 import { dockerConfigJson } from "../../components/registry/docker-config.ts";
 import { registryErrorJson } from "../../components/registry/errors.ts";
@@ -14,7 +15,6 @@ import { type GateOptions, renderGate } from "../../components/registry/gate.ts"
 import { renderHtpasswd } from "../../components/registry/htpasswd.ts";
 import { POD_LAYOUT } from "../../components/registry/layout.ts";
 import { renderLogin } from "../../components/registry/login.ts";
-import { quote, quoteExactly } from "../../components/registry/nginx.ts";
 import { renderWrites } from "../../components/registry/writes.ts";
 
 const OPTIONS: GateOptions = { writer: "homelab", tls: false, trustedProxies: ["10.42.0.0/16"] };

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test, vi } from "vitest";
 import { parse } from "yaml";
 import { PrivateCa } from "../../components/private-ca.ts";
 import { RegistryStack } from "../../components/registry-stack.ts";
-import { Engine, isMarkedSecret, settled } from "./mocks.ts";
+import { Engine, isMarkedSecret, settled, withoutSecrets } from "./mocks.ts";
 import { SHAPES, type Shape, type StackConfig, settingsOf } from "./stacks.ts";
 
 vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original()));
@@ -559,12 +559,4 @@ function passwordOf(engine: Engine, user: string, password: string): boolean {
   const htpasswd: string = engine.find("Secret", "registry-users").inputs.stringData.htpasswd;
   const hash = new RegExp(`^${user}:(.+)$`, "m").exec(htpasswd)?.[1] ?? "";
   return compareSync(password, hash.replace("$2y$", "$2b$"));
-}
-
-/** What of these inputs the engine would show. */
-function withoutSecrets(value: unknown): unknown {
-  if (isMarkedSecret(value)) return "secret";
-  if (Array.isArray(value)) return value.map(withoutSecrets);
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, withoutSecrets(item)]));
 }

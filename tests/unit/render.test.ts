@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type * as pulumi from "@pulumi/pulumi";
+import * as pulumi from "@pulumi/pulumi";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { parse } from "yaml";
@@ -13,6 +13,8 @@ import { LEFT_OUT, type Manifest, type Rendered, render } from "../../render/ren
 import { ED25519, NODE_KEY, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
 
 vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original(), "04"));
+
+vi.spyOn(pulumi.log, "warn").mockResolvedValue();
 
 /** How the SDK marks a secret. Source: @pulumi/pulumi/runtime/rpc.js */
 const SECRET = { "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270" };
@@ -94,10 +96,15 @@ describe("secrets", () => {
     const { manifests } = await rendered(NODE_PORT, false);
     const secrets = manifests.filter(({ kind }) => kind === "Secret");
 
-    expect(secrets.map(({ metadata }) => metadata.name)).toEqual(["registry-config", "registry-tls", "registry-users"]);
+    expect(secrets.map(({ metadata }) => metadata.name)).toEqual([
+      "localstack-tls",
+      "registry-config",
+      "registry-tls",
+      "registry-users",
+    ]);
     for (const secret of secrets)
       expect(new Set(Object.values(secret.stringData as object))).toEqual(new Set([LEFT_OUT]));
-    expect(Object.keys(secrets[1]?.stringData as object)).toEqual(["tls.crt", "tls.key"]);
+    expect(Object.keys(secrets[2]?.stringData as object)).toEqual(["tls.crt", "tls.key"]);
     const { outputs } = await rendered(NODE_PORT);
     for (const text of [outputs.registryPassword, outputs.registryPullPassword, "PRIVATE KEY", "$2y$"])
       expect(JSON.stringify(manifests)).not.toContain(text);
@@ -187,7 +194,7 @@ describe("npm run render", () => {
     expect(exitCode).toBe(0);
     expect(stdout).toContain("secrets left out");
     const files = await readdir(join(folder, "rendered/local"));
-    expect(files).toContain("00-namespace-registry.yaml");
+    expect(files).toEqual(expect.arrayContaining(["00-namespace-localstack.yaml", "01-namespace-registry.yaml"]));
     const users = join(folder, "rendered/local", files.find((name) => name.endsWith("-registry-users.yaml")) ?? "");
     expect(parse(await readFile(users, "utf8")).stringData).toEqual({ htpasswd: LEFT_OUT });
     expect((await stat(users)).mode & 0o777).toBe(0o600);

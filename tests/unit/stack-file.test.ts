@@ -36,9 +36,18 @@ config:
       c.lan: { auth: { identity_token: { secure: v1:cipher } } }
 `;
 
+const PRO = `
+config:
+  homecloud:domain: homelab.local
+  homecloud:localstack: { edition: pro }
+  homecloud:localstackAuthToken:
+    secure: v1:cipher
+`;
+
 const FILES: Record<string, string> = {
   "Pulumi.sealed.yaml": SEALED,
   "Pulumi.nodes.yaml": NODES,
+  "Pulumi.pro.yaml": PRO,
   "Pulumi.empty.yaml": "",
 };
 
@@ -71,6 +80,15 @@ test("a stack with an encrypted Pi-hole password can be rendered: that password 
 
   expect(settings.pihole?.url).toBe("http://192.168.1.2");
   expect(JSON.stringify(settings)).not.toContain("cipher");
+});
+
+test("a stack with an encrypted LocalStack token can be rendered: there is none to generate, so another stands in", async () => {
+  const raw = await readStackFile("homecloud", "pro");
+
+  expect(raw.undecrypted).toEqual(["homecloud:localstackAuthToken"]);
+  const { localstack } = loadSettings(raw);
+  expect(localstack?.edition).toBe("pro");
+  expect(localstack?.authToken).not.toMatch(/cipher|secure/);
 });
 
 test("a secret inside a group makes it secret, and does not keep the stack from being rendered", async () => {

@@ -6,7 +6,7 @@ import { loadSettings } from "../../config/load.ts";
 import { configSchema } from "../../config/schema.ts";
 import { settingsTable, stackFileSchema, withSettingsTable } from "../../config/stack-schema.ts";
 import { readStackFile } from "../../render/stack-file.ts";
-import { ED25519, NODE_KEY, rawConfig, SHAPES } from "./stacks.ts";
+import { ED25519, NO_LOCALSTACK, NODE_KEY, rawConfig, SHAPES } from "./stacks.ts";
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
@@ -118,7 +118,7 @@ describe("Pulumi.homelab.yaml", () => {
     const block = text.slice(text.indexOf("  # homecloud:nodeTrust:"));
     const shown = parse(block.replaceAll(/^ {2}# /gm, "  "))["homecloud:nodeTrust"];
     const { nodeTrust, warnings } = loadSettings(
-      rawConfig({ ...SHAPES["ingress, private CA"], nodeSshPrivateKey: NODE_KEY, nodeTrust: shown }),
+      rawConfig({ ...SHAPES["ingress, private CA"], ...NO_LOCALSTACK, nodeSshPrivateKey: NODE_KEY, nodeTrust: shown }),
     );
     const { batch, timeLimits, adopt } = configSchema.shape.nodeTrust.unwrap().parse({ nodes: shown.nodes });
 

@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
-import { loadSettings, type RawConfig } from "../../config/load.ts";
+import { ConfigError, loadSettings, type RawConfig } from "../../config/load.ts";
 import { PROJECT } from "../../config/project.ts";
 import { SECRET_KEYS } from "../../config/schema.ts";
 import type { Settings } from "../../config/settings.ts";
@@ -23,7 +23,18 @@ export function settingsOf(config: StackConfig): Settings {
   return loadSettings(rawConfig(config));
 }
 
-/** Every way in which the registry can be reached and certified. */
+/** What the loader says about this configuration; nothing where it is right. */
+export function problemsOf(config: StackConfig, secretKeys?: readonly string[], sshAgent = false): string[] {
+  try {
+    loadSettings({ ...rawConfig(config, secretKeys), sshAgent });
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+/** Every way in which the registry and LocalStack can be reached and certified. */
 export const SHAPES = {
   "ingress, private CA": { domain: "homelab.local" },
   "ingress, cluster issuer": {
@@ -35,6 +46,9 @@ export const SHAPES = {
 } satisfies Record<string, StackConfig>;
 
 export type Shape = keyof typeof SHAPES;
+
+/** For tests that are about something else. */
+export const NO_LOCALSTACK = { localstack: { enabled: false } };
 
 /** A host key of a machine that is nobody's. */
 export const ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB/N/vQx14wM5CARB5+6gOgGdaLUtJpXm+VAgfpQP26J";

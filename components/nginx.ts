@@ -1,6 +1,12 @@
-import type { Layout } from "./layout.ts";
+/** Folders of a container that runs an nginx. */
+export interface NginxFolders {
+  /** Private and writable: process ids, sockets, temporary files. */
+  tmp: string;
+  /** Configuration files. */
+  config: string;
+}
 
-/** How much of an upload is handed on at a time, in the gate and in the relay: fewer steps than the default's 16k. */
+/** How much of an upload is handed on at a time, in a gate and in its relay: fewer steps than the default's 16k. */
 export const BODY_STEP = "128k";
 
 /** A value as nginx reads it back. nginx has no escape for '$': such a value cannot be written and is refused. */
@@ -17,8 +23,8 @@ export function quoteExactly(text: string): string {
 const inQuotes = (text: string) => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 
 /** A whole configuration file of one nginx: runs in the foreground, writes to its own temporary folder only. */
-export function nginxMain({ tmp }: Layout, name: string, http: string[]): string {
-  return `# Rendered by homecloud (components/registry). Changes made here are lost.
+export function nginxMain({ tmp }: NginxFolders, name: string, http: string[]): string {
+  return `# Rendered by homecloud (components). Changes made here are lost.
 worker_processes 2;
 daemon off;
 pid ${tmp}/${name}.pid;
@@ -39,6 +45,6 @@ ${http.filter((section) => section !== "").join("\n")}
  * How a container starts its nginx. Not by the image's entry point: it edits files, and the root is read-only. One that was
  * killed finds its sockets again, as its memory volume lives as long as the pod, and nginx binds to none that exists.
  */
-export function nginxCommand(name: string, { tmp, config }: Layout): [string, ...string[]] {
+export function nginxCommand(name: string, { tmp, config }: NginxFolders): [string, ...string[]] {
   return ["sh", "-c", `rm -f ${tmp}/*.sock && exec nginx -e stderr -p ${tmp}/ -c ${config}/${name}.conf`];
 }

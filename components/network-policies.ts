@@ -1,7 +1,6 @@
 import type { types } from "@pulumi/kubernetes";
-import type { AccessSettings, IngressAccess } from "../../config/settings.ts";
-import { selectorOf } from "../labels.ts";
-import { POD_LAYOUT } from "./layout.ts";
+import type { AccessSettings, IngressAccess } from "../config/settings.ts";
+import { selectorOf } from "./labels.ts";
 
 type NetworkPolicySpec = types.input.networking.v1.NetworkPolicySpec;
 type Rule = types.input.networking.v1.NetworkPolicyIngressRule;
@@ -12,16 +11,31 @@ const NAMESPACE_NAME = "kubernetes.io/metadata.name";
 /** Nothing in the namespace is reached, and nothing reaches out, unless another policy says so. */
 export const DENY_ALL: NetworkPolicySpec = { podSelector: {}, policyTypes: ["Ingress", "Egress"] };
 
-/** In to the registry: from the ingress controller (anywhere where a NodePort is the way in) and monitoring. Out: nowhere. */
-export function registryNetworkPolicy(
+/** A pod behind a gate, and whom it talks to. */
+export interface GatedPod {
+  /** As its label says. */
+  name: string;
+  gatePort: number;
+  metricsPort: number;
+  /** Whether it may reach out, and anywhere. */
+  reachesOut: boolean;
+}
+
+/** In to the gate: from the ingress controller (anywhere where a NodePort is the way in) and monitoring. */
+export function gateNetworkPolicy(
+  pod: GatedPod,
   access: AccessSettings,
   monitoringNamespace: string | undefined,
 ): NetworkPolicySpec {
   return {
-    podSelector: { matchLabels: selectorOf("registry") },
+    podSelector: { matchLabels: selectorOf(pod.name) },
     policyTypes: ["Ingress", "Egress"],
     // No egress rules: out nowhere. An empty list would be dropped by the API server and written again on every apply.
-    ingress: [clients(access), ...(monitoringNamespace ? [monitoring(monitoringNamespace)] : [])],
+    ...(pod.reachesOut ? { egress: [{}] } : {}),
+    ingress: [
+      clients(pod.gatePort, access),
+      ...(monitoringNamespace ? [monitoring(pod.metricsPort, monitoringNamespace)] : []),
+    ],
   };
 }
 
@@ -37,8 +51,8 @@ export function solverNetworkPolicy(access: IngressAccess): NetworkPolicySpec {
   };
 }
 
-function clients(access: AccessSettings): Rule {
-  const ports = [{ protocol: "TCP", port: POD_LAYOUT.gatePort }];
+function clients(port: number, access: AccessSettings): Rule {
+  const ports = [{ protocol: "TCP", port }];
   return access.mode === "node-port" ? { ports } : { from: [ingressController(access)], ports };
 }
 
@@ -49,9 +63,9 @@ function ingressController(access: IngressAccess): types.input.networking.v1.Net
   };
 }
 
-function monitoring(namespace: string): Rule {
+function monitoring(port: number, namespace: string): Rule {
   return {
     from: [{ namespaceSelector: { matchLabels: { [NAMESPACE_NAME]: namespace } } }],
-    ports: [{ protocol: "TCP", port: POD_LAYOUT.metricsPort }],
+    ports: [{ protocol: "TCP", port }],
   };
 }

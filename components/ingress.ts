@@ -1,6 +1,5 @@
 import type { types } from "@pulumi/kubernetes";
-import type { IngressAccess, TlsSettings } from "../../config/settings.ts";
-import { OBJECTS } from "./pod.ts";
+import type { IngressAccess, TlsSettings } from "../config/settings.ts";
 
 type IngressSpec = types.input.networking.v1.IngressSpec;
 
@@ -10,8 +9,20 @@ export interface IngressParts {
   spec: IngressSpec;
 }
 
-/** HTTPS to the gate. */
-export function registryIngress(host: string, access: IngressAccess, tls: TlsSettings): IngressParts {
+/** Where an Ingress leads, by which names, and what certifies them. */
+export interface IngressTarget {
+  /** Names; `*.` in front stands for one label. */
+  hosts: string[];
+  /** Service of the gate. */
+  service: string;
+  /** Name of the Service's port. */
+  port: string;
+  /** Secret with the certificate. */
+  secretName: string;
+}
+
+/** HTTPS to a gate. */
+export function httpsIngress(target: IngressTarget, access: IngressAccess, tls: TlsSettings): IngressParts {
   return {
     annotations: {
       ...entryPoint(access, "websecure"),
@@ -28,7 +39,7 @@ export function registryIngress(host: string, access: IngressAccess, tls: TlsSet
             "nginx.ingress.kubernetes.io/proxy-send-timeout": "900",
           }),
     },
-    spec: { ...toGate(host, access), tls: [{ hosts: [host], secretName: OBJECTS.certificate }] },
+    spec: { ...toGate(target, access), tls: [{ hosts: target.hosts, secretName: target.secretName }] },
   };
 }
 
@@ -36,9 +47,9 @@ export function registryIngress(host: string, access: IngressAccess, tls: TlsSet
  * Plain HTTP to the gate, which answers with a redirect. Traefik gives an Ingress with TLS no plain route; with other
  * controllers the first Ingress redirects by itself and this one is not made.
  */
-export function redirectIngress(host: string, access: IngressAccess): IngressParts | undefined {
+export function redirectIngress(target: IngressTarget, access: IngressAccess): IngressParts | undefined {
   if (!isTraefik(access)) return undefined;
-  return { annotations: { ...entryPoint(access, "web"), ...waiting(access) }, spec: toGate(host, access) };
+  return { annotations: { ...entryPoint(access, "web"), ...waiting(access) }, spec: toGate(target, access) };
 }
 
 /**
@@ -62,10 +73,10 @@ function waiting(access: IngressAccess): Record<string, string> {
   return access.waitForAddress ? {} : { "pulumi.com/skipAwait": "true" };
 }
 
-function toGate(host: string, access: IngressAccess): IngressSpec {
-  const backend = { service: { name: OBJECTS.deployment, port: { name: "registry" } } };
+function toGate({ hosts, service, port }: IngressTarget, access: IngressAccess): IngressSpec {
+  const backend = { service: { name: service, port: { name: port } } };
   return {
     ingressClassName: access.className,
-    rules: [{ host, http: { paths: [{ path: "/", pathType: "Prefix", backend }] } }],
+    rules: hosts.map((host) => ({ host, http: { paths: [{ path: "/", pathType: "Prefix", backend }] } })),
   };
 }

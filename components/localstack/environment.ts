@@ -1,0 +1,74 @@
+import type { LocalStackSettings } from "../../config/settings.ts";
+import { CA_FOLDER, CA_VARIABLES } from "../ca-environment.ts";
+import { POD_LAYOUT as LAYOUT } from "./layout.ts";
+import { localstackHostAndPort } from "./urls.ts";
+
+/** Seconds between two savings of what has changed: what a kill can cost. localstack-persist's own default is 10. */
+export const SAVE_INTERVAL = 5;
+
+/** Docker's socket inside the pod. */
+export const DOCKER_SOCKET = "/run/homecloud-docker/docker.sock";
+
+/** What the free services need beyond themselves: roles and tokens for all, logs and rules for Lambda. */
+const NEEDED = ["iam", "sts", "logs", "events", "cloudformation"];
+
+/** The services that run: those asked for and what they need. */
+export function servicesOf({ services }: Pick<LocalStackSettings, "services">): string[] {
+  return [...new Set([...services, ...NEEDED])];
+}
+
+export interface EnvironmentOptions {
+  settings: LocalStackSettings;
+  /** Whether clients come by HTTPS. */
+  https: boolean;
+  /** Whether there is a private CA that functions must be told of. */
+  privateCa: boolean;
+}
+
+/**
+ * LocalStack's configuration. The user's own settings come first, so that none can undo what the pod is built on.
+ * Source: https://docs.localstack.cloud/aws/capabilities/config/configuration/
+ */
+export function localstackEnvironment(options: EnvironmentOptions): Record<string, string> {
+  const { settings, https } = options;
+  return {
+    // Clients come through the gate only; what LocalStack tells the world about itself stays off.
+    DISABLE_EVENTS: "1",
+    SKIP_SSL_CERT_DOWNLOAD: "1",
+    EAGER_SERVICE_LOADING: "1",
+    ...settings.environment,
+    SERVICES: servicesOf(settings).join(","),
+    STRICT_SERVICE_LOADING: "1",
+    // URLs that it hands out: https://HOST:PORT/queue/… works from every place that knows the name.
+    LOCALSTACK_HOST: localstackHostAndPort(settings),
+    USE_SSL: https ? "1" : "0",
+    SQS_ENDPOINT_STRATEGY: "path",
+    // Functions call back over the pod's own network.
+    GATEWAY_LISTEN: `0.0.0.0:${LAYOUT.localstackPort}`,
+    // Port 53 is root's, and names are answered by the cluster.
+    DNS_ADDRESS: "0",
+    ...persistence(settings),
+    ...lambdaEnvironment(settings, options.privateCa),
+  };
+}
+
+function persistence({ edition }: LocalStackSettings): Record<string, string> {
+  if (edition === "pro") return { ACTIVATE_PRO: "1", PERSISTENCE: "1" };
+  return edition === "community" ? { PERSIST_FREQUENCY: String(SAVE_INTERVAL) } : {};
+}
+
+/** Where functions run, how they reach LocalStack, and what they trust. Paths are those of the Docker that runs them. */
+function lambdaEnvironment({ lambda, environment }: LocalStackSettings, privateCa: boolean): Record<string, string> {
+  if (lambda.mode === "none") return {};
+  const trust = Object.entries(CA_VARIABLES).map(([name, file]) => `-e ${name}=${file}`);
+  const flags = [
+    ...(lambda.mode === "dind" && privateCa ? [`-v ${CA_FOLDER}:${CA_FOLDER}:ro`, ...trust] : []),
+    ...(environment.LAMBDA_DOCKER_FLAGS ? [environment.LAMBDA_DOCKER_FLAGS] : []),
+  ];
+  return {
+    DOCKER_HOST: `unix://${DOCKER_SOCKET}`,
+    // The pod's end of docker0: functions find LocalStack there, whatever the home network's names are.
+    ...(lambda.mode === "dind" ? { HOSTNAME_FROM_LAMBDA: "172.17.0.1" } : {}),
+    ...(flags.length > 0 ? { LAMBDA_DOCKER_FLAGS: flags.join(" ") } : {}),
+  };
+}

@@ -1,0 +1,271 @@
+import { parseBytes } from "../../config/quantity.ts";
+import type { LocalStackSettings } from "../../config/settings.ts";
+import { CA_FOLDER } from "../ca-environment.ts";
+import { nginxCommand } from "../nginx.ts";
+import {
+  type Container,
+  environment,
+  hardened,
+  memory,
+  type PodSpec,
+  placement,
+  unprivileged,
+  type Volume,
+  type VolumeMount,
+} from "../pod-parts.ts";
+import { DOCKER_SOCKET, type EnvironmentOptions, localstackEnvironment, servicesOf } from "./environment.ts";
+import { INIT_FOLDER } from "./init-scripts.ts";
+import { POD_LAYOUT as LAYOUT, STATE_FILES, VOLUME_FOLDERS } from "./layout.ts";
+
+/** Names of the objects that the pod mounts. */
+export const OBJECTS = {
+  deployment: "localstack",
+  claim: "localstack-data",
+  imagesClaim: "localstack-lambda-images",
+  files: "localstack-files",
+  initScripts: "localstack-init",
+  token: "localstack-token",
+  certificate: "localstack-tls",
+  ca: "homecloud-ca",
+} as const;
+
+/** The user `localstack` of LocalStack's own image; one for every container, so that they read each other's files. */
+const USER = 1000;
+
+/** Seconds between two measurements of the volume. */
+export const MEASURE_INTERVAL = 1;
+
+/** Seconds for LocalStack to save its state and end: a large one takes long, and what is not saved is lost. */
+const GRACE = 90;
+
+const DOCKER_RUN = "/run/homecloud-docker";
+
+export interface PodOptions extends EnvironmentOptions {
+  /** Whether the gate terminates TLS. */
+  gateTls: boolean;
+  /** Names of the init scripts. */
+  initScripts: string[];
+}
+
+/** LocalStack's pod: LocalStack, gate, upload relay, watch and, where functions run in the pod, Docker. */
+export function localstackPod(options: PodOptions): PodSpec {
+  const { settings } = options;
+  return {
+    ...unprivileged(USER),
+    ...placement(settings),
+    terminationGracePeriodSeconds: GRACE,
+    // A sidecar starts before the containers and stops after them: functions are never without Docker.
+    ...(settings.lambda.mode === "dind" ? { initContainers: [dindContainer(options)] } : {}),
+    containers: [
+      localstackContainer(options),
+      ...[gateContainer(options), uploadsContainer(settings), watchContainer(settings)].map(hardened),
+    ],
+    volumes: volumes(options),
+  };
+}
+
+const files: VolumeMount = { name: "files", mountPath: LAYOUT.config, readOnly: true };
+const folder = (part: string): string => `${LAYOUT.volume}/${part}`;
+const onVolume = (part: string, mountPath: string): VolumeMount => ({ name: "data", mountPath, subPath: part });
+
+/**
+ * State files that a kill has left half-written are put right before LocalStack reads them. Not in an init container: those
+ * do not run again when this one alone was killed. The image's entry point is named, as the command takes its place.
+ *
+ * The root stays writable: LocalStack's packages and people's init scripts install things. Nothing of it outlives the pod.
+ */
+function localstackContainer(options: PodOptions): Container {
+  const { settings, initScripts } = options;
+  const health = { httpGet: { path: "/_localstack/health", port: LAYOUT.localstackPort } };
+  const token = { name: "LOCALSTACK_AUTH_TOKEN", valueFrom: { secretKeyRef: { name: OBJECTS.token, key: "token" } } };
+  return {
+    name: "localstack",
+    image: settings.images.localstack,
+    command: ["sh", "-c", startCommand()],
+    env: [...environment(localstackEnvironment(options)), ...(settings.edition === "pro" ? [token] : [])],
+    resources: settings.resources.localstack,
+    // A large state takes its time to be read.
+    startupProbe: { ...health, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 300 },
+    // Long, because it answers nobody while a large state is being saved.
+    livenessProbe: { ...health, periodSeconds: 20, timeoutSeconds: 10, failureThreshold: 6 },
+    securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, ...dockerGroup(settings) },
+    volumeMounts: [
+      files,
+      { name: "data", mountPath: LAYOUT.volume },
+      onVolume(VOLUME_FOLDERS.localstack, "/var/lib/localstack"),
+      ...(settings.edition === "community" ? [onVolume(VOLUME_FOLDERS.persisted, "/persisted-data")] : []),
+      onVolume(VOLUME_FOLDERS.scratch, "/tmp"),
+      // One by one: in a mounted ConfigMap every file is there twice, and each would run twice.
+      ...initScripts.map((name) => ({ name: "init", mountPath: `${INIT_FOLDER}/${name}`, subPath: name })),
+      ...dockerMounts(settings),
+    ],
+  };
+}
+
+/** Each variable for the one command only: LocalStack reads its whole environment as settings. */
+function startCommand(): string {
+  const folders = Object.entries(volumeEnvironment()).map(([name, path]) => `${name}=${path}`);
+  return `${folders.join(" ")} python3 ${LAYOUT.config}/keep.py mend; exec docker-entrypoint.sh`;
+}
+
+/** LocalStack as it is told of a socket whose group is the node's. */
+const dockerGroup = ({ lambda }: LocalStackSettings) =>
+  lambda.mode === "host-docker" ? { runAsGroup: lambda.group } : {};
+
+function dockerMounts({ lambda }: LocalStackSettings): VolumeMount[] {
+  if (lambda.mode === "dind") return [{ name: "docker", mountPath: DOCKER_RUN }];
+  return lambda.mode === "host-docker" ? [{ name: "docker", mountPath: DOCKER_SOCKET }] : [];
+}
+
+function gateContainer({ settings, gateTls }: PodOptions): Container {
+  const { healthy, reason } = STATE_FILES;
+  // The message of a failed probe is what `kubectl describe` and Pulumi show.
+  const ready = `test -f ${LAYOUT.state}/${healthy} || { cat ${LAYOUT.state}/${reason}; exit 1; }`;
+  return {
+    name: "gate",
+    image: settings.images.nginx,
+    command: nginxCommand("gate", LAYOUT),
+    resources: settings.resources.gate,
+    ports: [
+      { name: "localstack", containerPort: LAYOUT.gatePort },
+      { name: "metrics", containerPort: LAYOUT.metricsPort },
+    ],
+    readinessProbe: {
+      exec: { command: ["sh", "-c", ready] },
+      periodSeconds: 2,
+      timeoutSeconds: 5,
+      failureThreshold: 2,
+    },
+    livenessProbe: { tcpSocket: { port: "metrics" }, initialDelaySeconds: 10, periodSeconds: 20, timeoutSeconds: 5 },
+    volumeMounts: [
+      files,
+      { name: "state", mountPath: LAYOUT.state, readOnly: true },
+      { name: "counters", mountPath: LAYOUT.counters },
+      { name: "gate-tmp", mountPath: LAYOUT.tmp },
+      ...(gateTls ? [{ name: "certificate", mountPath: LAYOUT.certificate, readOnly: true }] : []),
+    ],
+  };
+}
+
+function uploadsContainer(settings: LocalStackSettings): Container {
+  return {
+    name: "uploads",
+    image: settings.images.nginx,
+    command: ["sh", `${LAYOUT.config}/relay.sh`],
+    env: environment({ STATE: LAYOUT.state, TMP: LAYOUT.tmp, UPLOADS_CONF: `${LAYOUT.config}/uploads.conf` }),
+    resources: settings.resources.uploads,
+    volumeMounts: [
+      files,
+      { name: "state", mountPath: LAYOUT.state, readOnly: true },
+      { name: "uploads-tmp", mountPath: LAYOUT.tmp },
+    ],
+  };
+}
+
+function watchContainer(settings: LocalStackSettings): Container {
+  const alive = `test -n "$(find ${LAYOUT.state}/${STATE_FILES.metrics} -mmin -10)"`;
+  return {
+    name: "watch",
+    image: settings.images.localstack,
+    command: ["python3", `${LAYOUT.config}/watch.py`],
+    env: environment(watchEnvironment(settings)),
+    resources: settings.resources.watch,
+    livenessProbe: {
+      exec: { command: ["sh", "-c", alive] },
+      initialDelaySeconds: 30,
+      periodSeconds: 30,
+      timeoutSeconds: 10,
+    },
+    volumeMounts: [
+      files,
+      { name: "data", mountPath: LAYOUT.volume },
+      { name: "state", mountPath: LAYOUT.state },
+      { name: "counters", mountPath: LAYOUT.counters },
+      { name: "watch-tmp", mountPath: LAYOUT.tmp },
+    ],
+  };
+}
+
+const volumeEnvironment = (): Record<string, string> => ({
+  VOLUME: LAYOUT.volume,
+  PERSISTED: folder(VOLUME_FOLDERS.persisted),
+  KEPT: folder(VOLUME_FOLDERS.kept),
+  SCRATCH: folder(VOLUME_FOLDERS.scratch),
+});
+
+function watchEnvironment(settings: LocalStackSettings): Record<string, string> {
+  const { limitBytes, reserveBytes, keepFreeBytes, lambda, namespace, edition } = settings;
+  return {
+    ...volumeEnvironment(),
+    STATE: LAYOUT.state,
+    COUNTERS: LAYOUT.counters,
+    LOCALSTACK_URL: `http://${LAYOUT.loopback}:${LAYOUT.localstackPort}`,
+    SERVICES: servicesOf(settings).join(","),
+    LIMIT: String(limitBytes),
+    RESERVE: String(reserveBytes),
+    KEEP_FREE: String(keepFreeBytes),
+    INTERVAL: String(MEASURE_INTERVAL),
+    ANSWERS: `${LAYOUT.config}/answers.json`,
+    NAMESPACE: namespace,
+    KEEP: edition === "community" ? "1" : "0",
+    ...(lambda.mode === "dind" ? { LAMBDA_IMAGES_LIMIT: String(parseBytes(lambda.imageStorage)) } : {}),
+  };
+}
+
+/** Docker for functions. Privileged: it makes containers. Nothing but LocalStack reaches its socket. */
+function dindContainer({ settings, privateCa }: PodOptions): Container {
+  const { lambda } = settings;
+  if (lambda.mode !== "dind") throw new Error("there is no Docker in this pod");
+  return {
+    name: "docker",
+    image: lambda.image,
+    restartPolicy: "Always",
+    command: ["sh", `${LAYOUT.config}/dind.sh`],
+    env: environment({
+      SOCKET: DOCKER_SOCKET,
+      DATA_ROOT: "/var/lib/docker",
+      GROUP: String(USER),
+      STATE: LAYOUT.state,
+      CAP: String(parseBytes(lambda.imageStorage)),
+      INTERVAL: "30",
+    }),
+    resources: lambda.resources,
+    startupProbe: {
+      exec: { command: ["docker", "--host", `unix://${DOCKER_SOCKET}`, "version"] },
+      periodSeconds: 1,
+      timeoutSeconds: 5,
+      failureThreshold: 120,
+    },
+    securityContext: { privileged: true, runAsUser: 0, runAsGroup: 0, runAsNonRoot: false },
+    volumeMounts: [
+      files,
+      { name: "state", mountPath: LAYOUT.state },
+      { name: "docker", mountPath: DOCKER_RUN },
+      { name: "lambda-images", mountPath: "/var/lib/docker" },
+      ...(privateCa ? [{ name: "ca", mountPath: CA_FOLDER, readOnly: true }] : []),
+    ],
+  };
+}
+
+function volumes({ settings, gateTls, privateCa, initScripts }: PodOptions): Volume[] {
+  const { lambda } = settings;
+  return [
+    { name: "data", persistentVolumeClaim: { claimName: OBJECTS.claim } },
+    { name: "files", configMap: { name: OBJECTS.files } },
+    ...(initScripts.length > 0 ? [{ name: "init", configMap: { name: OBJECTS.initScripts, defaultMode: 0o755 } }] : []),
+    ...(gateTls ? [{ name: "certificate", secret: { secretName: OBJECTS.certificate } }] : []),
+    ...(lambda.mode === "dind"
+      ? [
+          { name: "docker", emptyDir: { sizeLimit: "64Mi" } },
+          { name: "lambda-images", persistentVolumeClaim: { claimName: OBJECTS.imagesClaim } },
+          ...(privateCa ? [{ name: "ca", configMap: { name: OBJECTS.ca } }] : []),
+        ]
+      : []),
+    ...(lambda.mode === "host-docker" ? [{ name: "docker", hostPath: { path: lambda.socket, type: "Socket" } }] : []),
+    memory("state", "1Mi"),
+    memory("counters", "16Mi"),
+    memory("gate-tmp", "16Mi"),
+    memory("uploads-tmp", "16Mi"),
+    memory("watch-tmp", "16Mi"),
+  ];
+}

@@ -1,0 +1,3 @@
+module homecloud.lab/lambda-init
+
+go 1.26
