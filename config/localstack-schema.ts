@@ -26,6 +26,9 @@ const lambda = z.discriminatedUnion("mode", [
       .describe(
         "What the runtimes' images may take, within localstack.storage; above it those not in use are removed.",
       ),
+    imagesFolder: text(/^\/.*[^/]$/, "an absolute path on the node, without a slash at its end")
+      .optional()
+      .describe("Folder on the node with archives of images (docker save *.tar), for homes without the internet."),
     image: image.default(DEFAULT_IMAGES.dind).describe("Image of the Docker that functions run in, pinned."),
     resources: container(
       "of that Docker and all functions in it",

@@ -15,6 +15,10 @@ const OPTIONAL = {
     ],
     reason: "there is no Pulumi engine with its plugins on PATH",
   },
+  "localstack-persist": {
+    programs: ["localstack-persist.tar"],
+    reason: "there is no image archive localstack-persist.tar (gresau/localstack-persist:4.14.0) on PATH",
+  },
   traefik: { programs: ["traefik"], reason: "there is no traefik on PATH" },
 } as const;
 
@@ -34,10 +38,20 @@ export function describeWith(part: OptionalPart, name: string, tests: () => void
   } else test(name, ({ skip }) => skip(reason));
 }
 
-function isOnPath(program: string): boolean {
-  return (process.env.PATH ?? "").split(delimiter).some((folder) => {
+/** Where a program of a part is. Throws where it is not on PATH. */
+export function pathOf(program: string): string {
+  const found = onPath(program);
+  if (!found) throw new Error(`${program} is not on PATH`);
+  return found;
+}
+
+const isOnPath = (program: string): boolean => onPath(program) !== undefined;
+
+function onPath(program: string): string | undefined {
+  const candidates = (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder, program));
+  return candidates.find((path) => {
     try {
-      accessSync(join(folder, program), constants.X_OK);
+      accessSync(path, constants.X_OK);
       return true;
     } catch {
       return false;

@@ -34,7 +34,7 @@ clean_up() {
 start_daemon() {
   set -- dockerd --host="$DOCKER_HOST" --group="$GROUP" --data-root="$DATA_ROOT" --exec-root="$EXEC_ROOT" \
     --pidfile="$EXEC_ROOT/docker.pid" --bip="$BRIDGE" --mtu="$(cat /sys/class/net/eth0/mtu 2>/dev/null || echo 1500)" \
-    --ip6tables=false --log-opt max-size=10m --log-level=info
+    --ip6tables=false --log-opt max-size=10m --log-level=warn
   # The image's entry point prepares cgroups and picks the iptables that this kernel has.
   if command -v dockerd-entrypoint.sh >/dev/null; then set -- dockerd-entrypoint.sh "$@"; fi
   # The entry point's docker-init is not process 1 here.
@@ -52,16 +52,17 @@ load_images() {
     # shellcheck disable=SC2046 # names of images are words
     if ! [ -s "$mark" ] || ! docker image inspect $(cat "$mark") >/dev/null 2>&1; then
       case $failed in *" $version "*) continue ;; esac
-      if loaded=$(docker load -q -i "$archive" 2>&1); then
-        printf '%s\n' "$loaded" | sed -n 's/^Loaded image: //p' >"$mark"
-        echo "loaded $archive"
-      else
+      said=$(docker load -q -i "$archive" 2>&1)
+      names=$(echo "$said" | sed -n 's/^Loaded image: //p' | tr '\n' ' ')
+      if [ -z "$names" ]; then
         failed="$failed $version "
-        echo "could not load $archive: $loaded"
+        echo "no image with a name could be loaded from $archive: $said"
         continue
       fi
+      echo "$names" >"$mark"
+      echo "loaded $names"
     fi
-    kept="$kept $(tr '\n' ' ' <"$mark") "
+    kept="$kept $(cat "$mark") "
   done
 }
 
@@ -82,10 +83,10 @@ remove_images() {
   done
 }
 
-# Only images are named in what is said: of containers there are as many as there were calls.
+# Not what LocalStack is putting together at this moment: that is a container which does not run either.
 free_space() {
   before=$used
-  docker container prune -f >/dev/null 2>&1
+  docker container prune -f --filter until=2m >/dev/null 2>&1
   measure
   removed=
   if [ "$used" -gt "$CAP" ]; then
@@ -102,8 +103,8 @@ free_space() {
 
 watch() {
   until docker info >/dev/null 2>&1; do sleep 0.2; done
-  # Containers that a predecessor ran: LocalStack knows none of them.
-  docker container prune -f >/dev/null
+  # Containers that a predecessor ran.
+  docker container prune -f --filter until="$started" >/dev/null
   used=0 stuck=0 failed=
   while :; do
     if [ -n "$IMAGES_FOLDER" ]; then load_images; else kept=; fi
@@ -114,9 +115,10 @@ watch() {
   done
 }
 
+started=$(date +%s)
 clean_up
-trap 'kill -TERM "$daemon" 2>/dev/null' TERM INT
 start_daemon
+trap 'kill -TERM "$daemon" 2>/dev/null' TERM INT
 watch &
 watcher=$!
 # A signal ends `wait` early. The daemon's end is this container's: kubelet starts it again.

@@ -6,8 +6,14 @@ import { localstackHostAndPort } from "./urls.ts";
 /** Seconds between two savings of what has changed: what a kill can cost. localstack-persist's own default is 10. */
 export const SAVE_INTERVAL = 5;
 
+/** Seconds before a kill from which on nothing is lost: an interval, the time that a saving takes, and a margin. */
+export const LOST_AT_MOST = 2 * SAVE_INTERVAL;
+
 /** Docker's socket inside the pod. */
 export const DOCKER_SOCKET = "/run/homecloud-docker/docker.sock";
+
+/** The pod's end of Docker's bridge, where functions find LocalStack, and the bridge's width. */
+export const DOCKER_BRIDGE = { address: "172.17.0.1", prefix: 16 };
 
 /** What the free services need beyond themselves: roles and tokens for all, logs and rules for Lambda. */
 const NEEDED = ["iam", "sts", "logs", "events", "cloudformation"];
@@ -36,6 +42,16 @@ export function localstackEnvironment(options: EnvironmentOptions): Record<strin
     DISABLE_EVENTS: "1",
     SKIP_SSL_CERT_DOWNLOAD: "1",
     EAGER_SERVICE_LOADING: "1",
+    // Its other server, the default, holds in memory what a client has not taken yet, and spools uploads where no quota sees
+    // them (measured, 4.14: a download of 1 GiB ended the container at 2Gi; with this one it stays at 320 MiB).
+    GATEWAY_SERVER: "hypercorn",
+    // Five cold starts at once took 16 s on two busy cores; LocalStack gives up after 20.
+    LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT: "60",
+    // Else a function that asks for x86_64, which is the default, gets an image that an arm64 node cannot run.
+    LAMBDA_IGNORE_ARCHITECTURE: "1",
+    // For init scripts, `awslocal` among them: else it would ask for LOCALSTACK_HOST, which is there only once they have run.
+    AWS_ENDPOINT_URL: `http://${LAYOUT.loopback}:${LAYOUT.localstackPort}`,
+    AWS_DEFAULT_REGION: settings.region,
     ...settings.environment,
     SERVICES: servicesOf(settings).join(","),
     STRICT_SERVICE_LOADING: "1",
@@ -60,15 +76,18 @@ function persistence({ edition }: LocalStackSettings): Record<string, string> {
 /** Where functions run, how they reach LocalStack, and what they trust. Paths are those of the Docker that runs them. */
 function lambdaEnvironment({ lambda, environment }: LocalStackSettings, privateCa: boolean): Record<string, string> {
   if (lambda.mode === "none") return {};
+  // LocalStack would tell them its own certificate's HTTPS, which no SDK trusts, as clients outside come by HTTPS.
+  const endpoint = `-e AWS_ENDPOINT_URL=http://${DOCKER_BRIDGE.address}:${LAYOUT.localstackPort}`;
   const trust = Object.entries(CA_VARIABLES).map(([name, file]) => `-e ${name}=${file}`);
   const flags = [
+    ...(lambda.mode === "dind" ? [endpoint] : []),
     ...(lambda.mode === "dind" && privateCa ? [`-v ${CA_FOLDER}:${CA_FOLDER}:ro`, ...trust] : []),
     ...(environment.LAMBDA_DOCKER_FLAGS ? [environment.LAMBDA_DOCKER_FLAGS] : []),
   ];
   return {
     DOCKER_HOST: `unix://${DOCKER_SOCKET}`,
-    // The pod's end of docker0: functions find LocalStack there, whatever the home network's names are.
-    ...(lambda.mode === "dind" ? { HOSTNAME_FROM_LAMBDA: "172.17.0.1" } : {}),
+    // Whatever the home network's names are.
+    ...(lambda.mode === "dind" ? { HOSTNAME_FROM_LAMBDA: DOCKER_BRIDGE.address } : {}),
     ...(flags.length > 0 ? { LAMBDA_DOCKER_FLAGS: flags.join(" ") } : {}),
   };
 }

@@ -4,6 +4,9 @@ import { join } from "node:path";
 /** Where LocalStack looks for scripts to run once it is ready. */
 export const INIT_FOLDER = "/etc/localstack/init/ready.d";
 
+/** Where it looks for scripts to run, in its own process where they are Python, while it starts. */
+export const START_FOLDER = "/etc/localstack/init/start.d";
+
 /** What LocalStack runs: shell scripts and Python, in the order of their names. */
 const SCRIPT = /^[A-Za-z0-9._-]+\.(sh|py)$/;
 

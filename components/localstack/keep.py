@@ -32,6 +32,8 @@ import statefiles
 from statefiles import UNFINISHED, Damaged, Signature, is_live_database, sidecars, signature
 
 REPORT = "mended.json"
+# LocalStack's own, in lines: see saving.py.
+S3_REPORT = "s3/homecloud-report.txt"
 
 # Damaged files stay for a look at them. They count against the quota.
 MOST_DAMAGED_FILES = 5
@@ -72,31 +74,30 @@ class Mended:
     age_seconds: int | None = None
 
 
-def mend(folders: Folders) -> list[Mended]:
+def mend(folders: Folders) -> None:
     with attempt(f"{folders.scratch} could not be emptied"):
         empty(folders.scratch, [folders.volume, folders.persisted, folders.kept])
     for folder in (folders.persisted, folders.kept):
         with attempt(f"unfinished files in {folder} could not be removed"):
             remove_unfinished(folder)
-    mended = mend_files(folders)
+    mended: list[Mended] = []
+    with attempt("the state files could not be looked at"):
+        mend_files(folders, mended)
     with attempt(f"files in {folders.damaged} could not be removed"):
         remove_old_damaged(folders.damaged)
     with attempt("the report could not be written"):
         write_report(folders.kept, mended)
-    return mended
 
 
-def mend_files(folders: Folders) -> list[Mended]:
+def mend_files(folders: Folders, mended: list[Mended]) -> None:
     names = list(statefiles.find(folders.persisted))
-    mended = []
     for name in names:
         with attempt(f"{name} could not be mended"):
             if done := mend_file(folders, name):
                 say(done.sentence)
                 mended.append(done)
     if not mended:
-        say(f"{len(names)} state files can be read")
-    return mended
+        say(f"every state file can be read ({len(names)})")
 
 
 def mend_file(folders: Folders, name: str) -> Mended | None:
@@ -120,7 +121,7 @@ def mend_file(folders: Folders, name: str) -> Mended | None:
     if age is not None:
         return Mended(name, "restored", f"{found}: restored as it was {age} s before{aside}", age)
     os.remove(path)
-    return Mended(name, "emptied", f"{found} and has no copy: {service} starts empty{aside}")
+    return Mended(name, "emptied", f"{found} and has no good copy: {service} starts empty{aside}")
 
 
 def restore(folders: Folders, name: str) -> int | None:
@@ -194,13 +195,14 @@ def write_report(kept: str, mended: list[Mended]) -> None:
         os.replace(new, path)
 
 
-def read_report(kept: str) -> list[str]:
-    """What was done at the last start, in sentences."""
-    try:
-        with open(f"{kept}/{REPORT}") as file:
-            return [str(done["sentence"]) for done in json.load(file)["files"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def read_reports(kept: str, persisted: str) -> list[str]:
+    """What was found and done at the last start, in sentences."""
+    sentences = []
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(f"{kept}/{REPORT}") as file:
+        sentences += [str(done["sentence"]) for done in json.load(file)["files"]]
+    with contextlib.suppress(OSError, ValueError), open(f"{persisted}/{S3_REPORT}") as file:
+        sentences += file.read().splitlines()
+    return sentences
 
 
 class Keeper:

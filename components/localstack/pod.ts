@@ -13,8 +13,14 @@ import {
   type Volume,
   type VolumeMount,
 } from "../pod-parts.ts";
-import { DOCKER_SOCKET, type EnvironmentOptions, localstackEnvironment, servicesOf } from "./environment.ts";
-import { INIT_FOLDER } from "./init-scripts.ts";
+import {
+  DOCKER_BRIDGE,
+  DOCKER_SOCKET,
+  type EnvironmentOptions,
+  localstackEnvironment,
+  servicesOf,
+} from "./environment.ts";
+import { INIT_FOLDER, START_FOLDER } from "./init-scripts.ts";
 import { POD_LAYOUT as LAYOUT, STATE_FILES, VOLUME_FOLDERS } from "./layout.ts";
 
 /** Names of the objects that the pod mounts. */
@@ -40,6 +46,9 @@ const GRACE = 90;
 
 const DOCKER_RUN = "/run/homecloud-docker";
 
+/** Where archives of images are read from, inside the pod. */
+const IMAGES_FOLDER = "/image-archives";
+
 export interface PodOptions extends EnvironmentOptions {
   /** Whether the gate terminates TLS. */
   gateTls: boolean;
@@ -54,6 +63,8 @@ export function localstackPod(options: PodOptions): PodSpec {
     ...unprivileged(USER),
     ...placement(settings),
     terminationGracePeriodSeconds: GRACE,
+    // This edition's S3 keeps objects in open files without names: the watch container counts them (OPEN_FILES).
+    ...(settings.edition === "ephemeral" ? { shareProcessNamespace: true } : {}),
     // A sidecar starts before the containers and stops after them: functions are never without Docker.
     ...(settings.lambda.mode === "dind" ? { initContainers: [dindContainer(options)] } : {}),
     containers: [
@@ -113,7 +124,13 @@ const dockerGroup = ({ lambda }: LocalStackSettings) =>
   lambda.mode === "host-docker" ? { runAsGroup: lambda.group } : {};
 
 function dockerMounts({ lambda }: LocalStackSettings): VolumeMount[] {
-  if (lambda.mode === "dind") return [{ name: "docker", mountPath: DOCKER_RUN }];
+  if (lambda.mode === "dind") {
+    const script = { mountPath: `${START_FOLDER}/functions.py`, subPath: "functions.py", readOnly: true };
+    return [
+      { name: "docker", mountPath: DOCKER_RUN },
+      { name: "files", ...script },
+    ];
+  }
   return lambda.mode === "host-docker" ? [{ name: "docker", mountPath: DOCKER_SOCKET }] : [];
 }
 
@@ -208,6 +225,7 @@ function watchEnvironment(settings: LocalStackSettings): Record<string, string> 
     ANSWERS: `${LAYOUT.config}/answers.json`,
     NAMESPACE: namespace,
     KEEP: edition === "community" ? "1" : "0",
+    ...(edition === "ephemeral" ? { OPEN_FILES: "1" } : {}),
     ...(lambda.mode === "dind" ? { LAMBDA_IMAGES_LIMIT: String(parseBytes(lambda.imageStorage)) } : {}),
   };
 }
@@ -228,13 +246,16 @@ function dindContainer({ settings, privateCa }: PodOptions): Container {
       STATE: LAYOUT.state,
       CAP: String(parseBytes(lambda.imageStorage)),
       INTERVAL: "30",
+      BRIDGE: `${DOCKER_BRIDGE.address}/${DOCKER_BRIDGE.prefix}`,
+      ...(lambda.imagesFolder ? { IMAGES_FOLDER } : {}),
     }),
     resources: lambda.resources,
+    // Written once Docker answers and has read the archives of images.
     startupProbe: {
-      exec: { command: ["docker", "--host", `unix://${DOCKER_SOCKET}`, "version"] },
+      exec: { command: ["test", "-f", `${LAYOUT.state}/${STATE_FILES.lambdaImages}`] },
       periodSeconds: 1,
       timeoutSeconds: 5,
-      failureThreshold: 120,
+      failureThreshold: 300,
     },
     securityContext: { privileged: true, runAsUser: 0, runAsGroup: 0, runAsNonRoot: false },
     volumeMounts: [
@@ -242,6 +263,7 @@ function dindContainer({ settings, privateCa }: PodOptions): Container {
       { name: "state", mountPath: LAYOUT.state },
       { name: "docker", mountPath: DOCKER_RUN },
       { name: "lambda-images", mountPath: "/var/lib/docker" },
+      ...(lambda.imagesFolder ? [{ name: "image-archives", mountPath: IMAGES_FOLDER, readOnly: true }] : []),
       ...(privateCa ? [{ name: "ca", mountPath: CA_FOLDER, readOnly: true }] : []),
     ],
   };
@@ -258,6 +280,9 @@ function volumes({ settings, gateTls, privateCa, initScripts }: PodOptions): Vol
       ? [
           { name: "docker", emptyDir: { sizeLimit: "64Mi" } },
           { name: "lambda-images", persistentVolumeClaim: { claimName: OBJECTS.imagesClaim } },
+          ...(lambda.imagesFolder
+            ? [{ name: "image-archives", hostPath: { path: lambda.imagesFolder, type: "Directory" } }]
+            : []),
           ...(privateCa ? [{ name: "ca", configMap: { name: OBJECTS.ca } }] : []),
         ]
       : []),

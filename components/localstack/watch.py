@@ -14,6 +14,7 @@ INTERVAL              seconds between two measurements. Many files are measured 
 ANSWERS               JSON file: templates by name, with {message} for the figures
 NAMESPACE             for the commands in messages
 KEEP                  1 where copies of the state are kept, else 0
+OPEN_FILES            1 where open files without a name hold data
 LAMBDA_IMAGES_LIMIT   bytes, where functions run in the pod
 """
 
@@ -28,7 +29,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from health import Asker, Health, silent
-from keep import Keeper, complain, read_report
+from keep import Keeper, complain, read_reports
 from measure import Limits, Measurement, Meter, full_message, is_full, is_over
 from metrics import Counters, gauge, metric
 
@@ -58,6 +59,7 @@ class Settings:
     answers: str
     namespace: str
     keep: bool
+    open_files: bool
     lambda_images_limit: float
 
     @classmethod
@@ -78,6 +80,7 @@ class Settings:
             answers=environment["ANSWERS"],
             namespace=environment["NAMESPACE"],
             keep=environment["KEEP"] == "1",
+            open_files=environment.get("OPEN_FILES") == "1",
             lambda_images_limit=number(environment, "LAMBDA_IMAGES_LIMIT"),
         )
 
@@ -94,7 +97,7 @@ class Watch:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.meter = Meter(settings.volume, f"{settings.state}/lambda-images.used")
+        self.meter = Meter(settings.volume, f"{settings.state}/lambda-images.used", settings.open_files)
         self.asker = Asker(settings.url, settings.services, settings.namespace)
         self.keeper = Keeper(settings.persisted, settings.kept)
         self.counters = Counters(settings.counters)
@@ -147,11 +150,14 @@ class Watch:
             "checks": {**health.checks, "volume": "fail" if self.volume_problem else "pass"},
             "services": pages.services if pages else {},
             "init": pages.init.scripts if pages else [],
-            "notes": read_report(self.settings.kept) if self.settings.keep else [],
+            "notes": self.notes(),
         }
         self.put("health.json", json.dumps(told))
         self.put("reason", reason)
         self.flag("healthy", not reason)
+
+    def notes(self) -> list[str]:
+        return read_reports(self.settings.kept, self.settings.persisted) if self.settings.keep else []
 
     def keep(self) -> None:
         began = time.monotonic()
@@ -190,7 +196,7 @@ class Watch:
                     "Age of the oldest change of the state that has no copy.",
                     self.keeper.age(),
                 ),
-                gauge("state_mended", "Damaged state files at the last start.", len(read_report(settings.kept))),
+                gauge("state_mended", "What a kill had damaged, found at the last start.", len(self.notes())),
             ]
         return "\n".join(parts)
 

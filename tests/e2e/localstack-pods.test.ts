@@ -12,7 +12,7 @@ import { deployLocalStack, localstackPod, metricsPage, removeLocalStack, type Te
 /** Namespace of the pods that use LocalStack. */
 const APPS = "e2e-aws";
 const NAMESPACE = "localstack-pods";
-const PORT = 30650;
+const PORT = 30730;
 /** On the volume, so that it outlives LocalStack's container. */
 const DIARY = "/var/lib/localstack/init-scripts.txt";
 
@@ -25,8 +25,7 @@ sleep 5
 echo "10-bucket.sh $(date +%s)" >>${DIARY}
 `,
   "20-queue.py": `import boto3, time
-sqs = boto3.client("sqs", endpoint_url="http://localhost:4566", region_name="us-east-1",
-                   aws_access_key_id="test", aws_secret_access_key="test")
+sqs = boto3.client("sqs", aws_access_key_id="test", aws_secret_access_key="test")
 sqs.create_queue(QueueName="invoices")
 with open("${DIARY}", "a") as diary:
     diary.write(f"20-queue.py {int(time.time())}\\n")
@@ -96,16 +95,18 @@ describe("pods in a namespace that asked for the settings", () => {
     expect(printed).toBe("hello from the laptop");
   });
 
-  test("today's AWS CLI needs nothing but the variables", async () => {
+  test("today's AWS CLI needs the variables only, but for SQS, which its version 1 would ask of Amazon", async () => {
     const script = `set -e
       aws s3 mb s3://from-a-pod
       echo hello | aws s3 cp - s3://from-a-pod/greeting.txt
       aws s3 cp s3://from-a-pod/greeting.txt -
-      aws sqs create-queue --queue-name from-a-pod --output text`;
+      aws sns create-topic --name from-a-pod --output text
+      aws sqs create-queue --queue-name from-a-pod --output text --endpoint-url $AWS_ENDPOINT_URL`;
     const printed = await runPod("cli", { image: DEFAULT_IMAGES.localstack, command: ["bash", "-c", script] });
     expect(printed.split("\n")).toEqual([
       "make_bucket: from-a-pod",
       "hello",
+      "arn:aws:sns:us-east-1:000000000000:from-a-pod",
       `https://pods.aws.test:${PORT}/queue/us-east-1/000000000000/from-a-pod`,
     ]);
   });

@@ -1,5 +1,6 @@
 import { chmod, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { execa } from "execa";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { eventually, exists, Volume } from "./localstack-volume.ts";
@@ -88,10 +89,10 @@ describe("a damaged state file", () => {
     expect(exitCode).toBe(0);
     expect(stdout.split("\n")).toEqual([
       expect.stringMatching(
-        /^sns\/store\.json was damaged \(it is empty\) and has no copy: sns starts empty; the damaged file is /,
+        /^sns\/store\.json was damaged \(it is empty\) and has no good copy: sns starts empty; the damaged file is /,
       ),
       expect.stringMatching(
-        /^sqs\/store\.json was damaged \(.+\) and has no copy: sqs starts empty; the damaged file is /,
+        /^sqs\/store\.json was damaged \(.+\) and has no good copy: sqs starts empty; the damaged file is /,
       ),
     ]);
     expect(await exists(`${volume.persisted}/${STORE}`)).toBe(false);
@@ -123,7 +124,7 @@ describe("a damaged state file", () => {
   test("is forgotten by the report at the next start", async () => {
     await volume.save(STORE, "{");
     await volume.mend();
-    expect((await volume.mend()).stdout).toBe("0 state files can be read");
+    expect((await volume.mend()).stdout).toBe("every state file can be read (0)");
     expect((await volume.report()).files).toEqual([]);
   });
 });
@@ -137,7 +138,7 @@ describe("what is not damaged", () => {
         : text.replace(/[^\x20-\x7e\n]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
     });
     for (const [at, text] of texts.entries()) await volume.save(`s${at}/store.json`, text);
-    expect((await volume.mend()).stdout).toBe("300 state files can be read");
+    expect((await volume.mend()).stdout).toBe("every state file can be read (300)");
     for (const [at, text] of texts.entries())
       await volume.save(`s${at}/store.json`, text.slice(0, -1 - (at % (text.length - 1))));
     expect((await volume.mend()).stdout.match(/was damaged/g)).toHaveLength(300);
@@ -148,14 +149,14 @@ describe("what is not damaged", () => {
     await volume.save(name, await makeDatabase());
     await volume.python(CUT_TRANSACTION, `${volume.persisted}/${name}`).catch(() => undefined);
     expect(await exists(`${volume.persisted}/${name}-journal`)).toBe(true);
-    expect((await volume.mend()).stdout).toBe("1 state files can be read");
+    expect((await volume.mend()).stdout).toBe("every state file can be read (1)");
     expect(await volume.python(COUNT, `${volume.persisted}/${name}`)).toBe("1000 0");
   });
 
   test("people's objects, whatever they are called", async () => {
     await volume.save("s3/assets/bucket/broken.json", "{");
     await volume.save("s3/assets/broken.json", "{");
-    expect((await volume.mend()).stdout).toBe("0 state files can be read");
+    expect((await volume.mend()).stdout).toBe("every state file can be read (0)");
   });
 
   test("a file that this user may not read: it is left, and said", async () => {
@@ -201,10 +202,19 @@ describe("a start", () => {
     expect(await exists(`${volume.kept}/mended.json`)).toBe(false);
   });
 
+  test("goes on where the state cannot be looked at", async () => {
+    await rm(volume.persisted, { recursive: true });
+    await writeFile(volume.persisted, "");
+    const { stdout, exitCode } = await volume.mend();
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^the state files could not be looked at: .*Not a directory/m);
+    expect((await volume.report()).files).toEqual([]);
+  });
+
   test("is the first one: nothing is there yet", async () => {
     await rm(volume.volume, { recursive: true });
     await mkdir(volume.volume);
-    expect(await volume.mend()).toEqual({ stdout: "0 state files can be read", stderr: "", exitCode: 0 });
+    expect(await volume.mend()).toEqual({ stdout: "every state file can be read (0)", stderr: "", exitCode: 0 });
     expect((await volume.report()).files).toEqual([]);
   });
 
@@ -240,9 +250,9 @@ describe("a start", () => {
     await volume.mend();
     const seconds = (performance.now() - begun) / 1000;
     const mended: boolean[] = [];
-    for (let round = 1; round <= 12; round++) {
+    for (let round = 1; round <= 8; round++) {
       await damage();
-      await volume.mend({ prelude: `(sleep ${(seconds * round) / 12}; kill -KILL $$) & ` });
+      await volume.mend({ prelude: `(sleep ${(seconds * round) / 8}; kill -KILL $$) & ` });
       mended.push((await volume.saved(STORE)).equals(good));
       expect((await volume.mend()).exitCode).toBe(0);
       expect((await volume.saved(STORE)).equals(good)).toBe(true);
@@ -325,6 +335,19 @@ describe("keeping copies while LocalStack runs", () => {
     );
   });
 
+  test("what LocalStack found in S3 at its start is told, too", async () => {
+    await volume.save("s3/homecloud-report.txt", "s3://bucket/key was deleted\nand 3 objects more");
+    await watch();
+    await eventually(
+      () => metric("state_mended"),
+      (count) => count === 2,
+    );
+    expect(JSON.parse(await readFile(`${volume.state}/health.json`, "utf8")).notes).toEqual([
+      "s3://bucket/key was deleted",
+      "and 3 objects more",
+    ]);
+  });
+
   test("a file that is written again and again in place is never copied in part", async () => {
     await watch();
     const states = [stateOf(3000), stateOf(4000), stateOf(5000)];
@@ -403,5 +426,56 @@ describe("keeping copies while LocalStack runs", () => {
     console.log(
       `${(large.length / 2 ** 20).toFixed(0)} MiB of state, ${((await volume.mostMemory()) / 2 ** 20).toFixed(0)} MiB`,
     );
+  });
+});
+
+describe("saving.py, inside LocalStack", () => {
+  /** Of localstack-persist, what it puts its hands on: a saving that is killed in the middle when it meets `None`. */
+  const SERIALIZER = `
+import os
+class NAME:
+    def __init__(self, path): self.file_path = path
+    def serialize(self, items):
+        with open(self.file_path, "w") as file:
+            for item in items:
+                if item is None: file.flush(); os._exit(9)
+                file.write(item)
+`;
+  const SAVE = `
+import sys
+exec(open(sys.argv[1]).read(), {})
+from localstack_persist.serialization.jsonpickle.serializer import JsonPickleSerializer as Serializer
+saved = Serializer(sys.argv[2])
+saved.serialize(["whole"])
+assert saved.file_path == sys.argv[2]
+saved.serialize(["half", None])
+`;
+  const script = new URL("../../components/localstack/saving.py", import.meta.url).pathname;
+
+  test("a kill in the middle of a saving leaves the file of the saving before", async () => {
+    const inside = `${volume.root}/inside`;
+    for (const [module, name] of [
+      ["jsonpickle", "JsonPickleSerializer"],
+      ["pickle", "PickleSerializer"],
+    ] as const) {
+      await mkdir(`${inside}/localstack_persist/serialization/${module}`, { recursive: true });
+      const path = `${inside}/localstack_persist/serialization/${module}/serializer.py`;
+      await writeFile(path, SERIALIZER.replace("NAME", name));
+    }
+    await volume.save(STORE, "");
+    const path = `${volume.persisted}/${STORE}`;
+    const ended = await execa("python3", ["-c", SAVE, script, path], { env: { PYTHONPATH: inside }, reject: false });
+    expect(ended.exitCode).toBe(9);
+    expect(ended.stderr, "no S3 here: said, and gone on").toMatch(/^let_records_follow_files: ModuleNotFoundError: /);
+    expect(await readFile(path, "utf8")).toBe("whole");
+  });
+
+  test("where the inside is another, LocalStack starts all the same", async () => {
+    const { stderr, exitCode } = await execa("python3", [script], { reject: false });
+    expect(exitCode).toBe(0);
+    expect(stderr.split("\n")).toEqual([
+      expect.stringMatching(/^save_whole_or_not_at_all: ModuleNotFoundError: /),
+      expect.stringMatching(/^let_records_follow_files: ModuleNotFoundError: /),
+    ]);
   });
 });

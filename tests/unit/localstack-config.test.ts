@@ -226,7 +226,7 @@ describe("an unknown setting is an error", () => {
     [
       stack({ lambda: { mode: "dind", socket: "/run/docker.sock" } }),
       "localstack.lambda.socket",
-      "There are: mode, imageStorage, image, resources",
+      "There are: mode, imageStorage, imagesFolder, image, resources",
     ],
     [
       stack({ lambda: { mode: "host-docker", group: 999, image: "x" } }),

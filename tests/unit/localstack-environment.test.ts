@@ -337,15 +337,16 @@ describe("LocalStack's environment", () => {
         DOCKER_HOST: "unix:///run/homecloud-docker/docker.sock",
         HOSTNAME_FROM_LAMBDA: "172.17.0.1",
         LAMBDA_DOCKER_FLAGS:
-          "-v /etc/homecloud-ca:/etc/homecloud-ca:ro -e AWS_CA_BUNDLE=/etc/homecloud-ca/ca.crt " +
+          "-e AWS_ENDPOINT_URL=http://172.17.0.1:4566 -v /etc/homecloud-ca:/etc/homecloud-ca:ro -e AWS_CA_BUNDLE=/etc/homecloud-ca/ca.crt " +
           "-e NODE_EXTRA_CA_CERTS=/etc/homecloud-ca/ca.crt -e SSL_CERT_FILE=/etc/homecloud-ca/ca.crt",
       });
     });
 
-    test("a public certificate needs no flags", () => {
+    test("a public certificate needs no CA, and the endpoint is plain HTTP all the same", () => {
       expect(ofLambda(told({}, { privateCa: false }))).toEqual({
         DOCKER_HOST: "unix:///run/homecloud-docker/docker.sock",
         HOSTNAME_FROM_LAMBDA: "172.17.0.1",
+        LAMBDA_DOCKER_FLAGS: "-e AWS_ENDPOINT_URL=http://172.17.0.1:4566",
       });
     });
 

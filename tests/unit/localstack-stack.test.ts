@@ -128,7 +128,9 @@ describe.each(combinations)("%s, Lambda by %s, %s", (shape, mode, edition) => {
     expect(namesOf(containers)).toEqual(["localstack", "gate", "uploads", "watch"]);
     for (const { name, restartPolicy, startupProbe } of initContainers) {
       expect(restartPolicy, name).toBe(name === "docker" ? "Always" : undefined);
-      expect(startupProbe?.exec.command.slice(-1), name).toEqual(name === "docker" ? ["version"] : undefined);
+      expect(startupProbe?.exec.command.slice(-1), name).toEqual(
+        name === "docker" ? ["/run/homecloud/state/lambda-images.used"] : undefined,
+      );
     }
   });
 
@@ -263,7 +265,9 @@ describe.each(combinations)("%s, Lambda by %s, %s", (shape, mode, edition) => {
     const isTold = mode === "dind" && shape.includes("private CA");
 
     expect(engine.names("ConfigMap").includes("homecloud-ca")).toBe(isTold);
-    expect("LAMBDA_DOCKER_FLAGS" in environment(engine, "localstack")).toBe(isTold);
+    const { LAMBDA_DOCKER_FLAGS = "" } = environment(engine, "localstack");
+    expect(LAMBDA_DOCKER_FLAGS.includes("/etc/homecloud-ca/ca.crt")).toBe(isTold);
+    expect(LAMBDA_DOCKER_FLAGS.includes("AWS_ENDPOINT_URL=http://172.17.0.1:4566")).toBe(mode === "dind");
     if (!isTold) return;
     expect(engine.find("ConfigMap", "homecloud-ca", "localstack").inputs.data).toEqual({
       "ca.crt": "CERTIFICATE ca-certificate",

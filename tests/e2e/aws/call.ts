@@ -34,6 +34,8 @@ console.log(JSON.stringify(outcomes));
 async function outcomeOf(pending: Promise<Record<string, unknown>>): Promise<Outcome> {
   try {
     const { $metadata, Body, ...answer } = await pending;
+    // A body that nobody reads keeps its connection, and this process, open.
+    await (Body as { transformToByteArray(): Promise<unknown> } | undefined)?.transformToByteArray();
     return { answer };
   } catch (thrown) {
     const { name, message, $metadata } = thrown as Error & {
