@@ -6,6 +6,7 @@ import {
   StorageV1Api,
   type V1PersistentVolumeClaim,
   VersionApi,
+  type VersionInfo,
 } from "@kubernetes/client-node";
 import { LONG_UPLOADS_VALUES } from "../components/ingress.ts";
 import { STACK_ANNOTATION } from "../components/labels.ts";
@@ -43,7 +44,7 @@ const PATIENCE = 10_000;
 export async function checkCluster(stack: string, settings: Settings): Promise<ClusterFacts> {
   const config = loadKubeconfig(stack, settings);
   const server = config.getCurrentCluster()?.server;
-  await within(config.makeApiClient(VersionApi).getCode()).catch((error: unknown) => {
+  const version = await within(config.makeApiClient(VersionApi).getCode()).catch((error: unknown) => {
     throw new ConfigError(stack, [
       `kubeconfig: the cluster at ${server} does not answer (${reason(error)}). Is it running, and is this its context: ${config.getCurrentContext()}?`,
     ]);
@@ -59,10 +60,18 @@ export async function checkCluster(stack: string, settings: Settings): Promise<C
     ]),
     longUploads(config, settings),
     generations(config, settings),
+    sidecars(version, settings),
   ]);
   if (problems.flat().length > 0) throw new ConfigError(stack, problems.flat());
   const [claimSize, localstackClaimSize] = claims.map((claim) => claim?.spec?.resources?.requests?.storage);
   return { claimSize, localstackClaimSize };
+}
+
+/** Kubernetes has containers that start before the others and end after them since 1.29. */
+function sidecars({ major, minor }: VersionInfo, { localstack }: Settings): string[] {
+  if (localstack?.lambda.mode !== "dind" || Number.parseInt(major, 10) > 1 || Number.parseInt(minor, 10) >= 29)
+    return [];
+  return [`localstack.lambda.mode: "dind" needs Kubernetes 1.29, and the cluster has ${major}.${minor}; allowed: none`];
 }
 
 function workloadsOf({ registry, localstack }: Settings): Workload[] {

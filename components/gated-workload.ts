@@ -158,7 +158,13 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
   }
 
   /** The pod, made anew whenever something changes that it reads at its start. */
-  protected deployment(spec: PodSpec, read: Content[], dependsOn: pulumi.Resource[]): k8s.apps.v1.Deployment {
+  protected deployment(
+    spec: PodSpec,
+    read: Content[],
+    dependsOn: pulumi.Resource[],
+    patience?: { seconds: number },
+  ): k8s.apps.v1.Deployment {
+    const timeout = patience && `${patience.seconds}s`;
     const name = this.workload;
     return new k8s.apps.v1.Deployment(
       name,
@@ -166,6 +172,7 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
         metadata: { name, ...this.metadata },
         spec: {
           replicas: 1,
+          ...(patience ? { progressDeadlineSeconds: patience.seconds } : {}),
           // Two pods cannot write one volume.
           strategy: { type: "Recreate" },
           selector: { matchLabels: selectorOf(name) },
@@ -176,7 +183,11 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
           },
         },
       },
-      { ...this.child, dependsOn: [...dependsOn, ...read.map(({ resource }) => resource)] },
+      {
+        ...this.child,
+        dependsOn: [...dependsOn, ...read.map(({ resource }) => resource)],
+        ...(timeout ? { customTimeouts: { create: timeout, update: timeout } } : {}),
+      },
     );
   }
 

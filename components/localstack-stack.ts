@@ -15,6 +15,9 @@ export interface LocalStackStackArgs extends WorkloadArgs {
   claimSize?: string | undefined;
 }
 
+/** Half an hour: the first `up` fetches images of half a gigabyte and more, and a large state takes its time to be read. */
+const PATIENCE = { seconds: 1800 };
+
 /** LocalStack: AWS's S3, SQS, SNS, DynamoDB and Lambda at home, with a quota, TLS, and data that outlives the pod. */
 export class LocalStackStack extends GatedWorkload {
   /** Where clients reach it, for example `https://localstack.homelab.local`. */
@@ -51,7 +54,7 @@ export class LocalStackStack extends GatedWorkload {
       gateTls: this.gateTls,
       initScripts: Object.keys(scripts),
     });
-    const deployment = this.deployment(pod, read, [...claims, ...policies, ...ca]);
+    const deployment = this.deployment(pod, read, [...claims, ...policies, ...ca], PATIENCE);
     // The same port within the cluster as outside, so that a URL means the same in both.
     const service = access.mode === "node-port" ? settings.port : 80;
     this.services(deployment, { service, node: settings.port, metrics: POD_LAYOUT.metricsPort });

@@ -24,7 +24,7 @@ const inQuotes = (text: string) => `'${text.replaceAll("\\", "\\\\").replaceAll(
 
 /** A whole configuration file of one nginx: runs in the foreground, writes to its own temporary folder only. */
 export function nginxMain({ tmp }: NginxFolders, name: string, http: string[]): string {
-  return `# Rendered by homecloud (components). Changes made here are lost.
+  return `# Rendered by homecloud (components/registry). Changes made here are lost.
 worker_processes 2;
 daemon off;
 pid ${tmp}/${name}.pid;

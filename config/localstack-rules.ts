@@ -54,7 +54,9 @@ function nameChecks(config: Config): string[] {
   const { localstack, registry, domain, access } = config;
   const problems: string[] = [];
   if (access.mode === "ingress" && registry.host && !domain && !localstack.host) {
-    problems.push("localstack.host: is missing; allowed: a host name, or a domain (localstack.DOMAIN lies below it)");
+    problems.push(
+      "localstack.host: is missing; allowed: a host name, or a domain (localstack.DOMAIN lies below it), or localstack.enabled: false",
+    );
   }
   if (access.mode === "ingress" && localstackHost(config) === imageHost(config)) {
     problems.push(`localstack.host: "${localstackHost(config)}" is the registry's; allowed: a name of its own`);
@@ -106,9 +108,14 @@ const OWN_SETTINGS: Record<string, string> = {
   LOCALSTACK_API_KEY: "localstackAuthToken",
   // What the pod is built on.
   ...Object.fromEntries(
-    ["STRICT_SERVICE_LOADING", "SQS_ENDPOINT_STRATEGY", "DNS_ADDRESS", "PERSIST_BASE_DIR", "PERSIST_FREQUENCY"].map(
-      (name) => [name, "nothing"],
-    ),
+    [
+      "STRICT_SERVICE_LOADING",
+      "SQS_ENDPOINT_STRATEGY",
+      "DNS_ADDRESS",
+      "SHUTDOWN_TIMEOUT",
+      "PERSIST_BASE_DIR",
+      "PERSIST_FREQUENCY",
+    ].map((name) => [name, "nothing"]),
   ),
 };
 

@@ -47,7 +47,7 @@ Four commands to try: push an image, list what is there, run a pod from it, make
 
   ${bin("kubectl")} --kubeconfig ${kubeconfig} run hello --rm -it --restart=Never --image=${image} --overrides=${pullSecret} -- echo hello from your registry
 
-  (set -a; . ${awsFile}; aws s3 mb s3://hello && aws s3 ls)
+  (set -a; . ${awsFile}; aws --endpoint-url "$AWS_ENDPOINT_URL" s3 mb s3://hello)
 
 npm stop ends it and keeps the data; npm stop -- --delete removes everything.`;
 }

@@ -58,8 +58,8 @@ ${unique(allowedRanges, (range) => `  ${range} 1;`)}
 
 const unique = (ranges: string[], line: (range: string) => string) => [...new Set(ranges)].map(line).join("\n");
 
-/** What is no bucket's in front of the endpoint's name: services have hosts of their own. */
-const SERVICE_HOSTS = "s3|sqs|sns|dynamodb|lambda|iam|sts|logs|events|cloudformation|api|queue";
+/** What is no bucket's in front of the endpoint's name: services have hosts of their own, S3 Control one by account. */
+const SERVICE_HOSTS = "[0-9]{12}|s3|sqs|sns|dynamodb|lambda|iam|sts|logs|events|cloudformation|api|queue";
 
 /**
  * SDKs that are given one endpoint for all services ask for BUCKET.HOST, which LocalStack does not know: it would take the
@@ -90,8 +90,10 @@ map $http_x_forwarded_proto $forwarded_scheme { default $http_x_forwarded_proto;
 /** The path without its query, which carries the signatures of presigned URLs. No header is logged that holds a credential. */
 const logging = ({ accessLog, counters }: LocalStackLayout) => `
 uninitialized_variable_warn off;
+# Not $request_method, which is GET once an error page answers.
+map $request $method { "~^(?<method_of_request>S+) " $method_of_request; }
 map $request_uri $path { "~^(?<path_of_request>[^?]*)" $path_of_request; }
-log_format access escape=json '{"time":"$time_iso8601","client":"$remote_addr","method":"$request_method",'
+log_format access escape=json '{"time":"$time_iso8601","client":"$remote_addr","method":"$method",'
   '"host":"$http_host","path":"$path","target":"$http_x_amz_target","service":"$service","status":$status,'
   '"received":$request_length,"sent":$bytes_sent,"seconds":$request_time,"refused":"$refused",'
   '"agent":"$http_user_agent","id":"$request_id"}';

@@ -47,10 +47,12 @@ export const POD_LAYOUT: LocalStackLayout = {
 
 /** Parts of the volume, by folder name. */
 export const VOLUME_FOLDERS = {
-  /** localstack-persist's: one folder a service, with a JSON of its state and its assets. */
-  persisted: "persisted-data",
-  /** LocalStack's own: caches, logs and, in the pro edition, its state. */
+  /** LocalStack's own: caches, logs and its state. */
   localstack: "localstack",
+  /** The same of the pro edition, which reads no state of the others'. */
+  pro: "localstack-pro",
+  /** The state, within it: one folder a service, with a file of its records, and what they belong to. */
+  state: "localstack/state",
   /** The last copies of state files that could be read. */
   kept: "kept",
   /** Temporary files of LocalStack's, which may be as large as what is uploaded: emptied at every start. */

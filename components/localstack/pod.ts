@@ -17,6 +17,8 @@ import {
   DOCKER_BRIDGE,
   DOCKER_SOCKET,
   type EnvironmentOptions,
+  GRACE,
+  LOCALSTACK_FOLDER,
   localstackEnvironment,
   servicesOf,
 } from "./environment.ts";
@@ -40,9 +42,6 @@ const USER = 1000;
 
 /** Seconds between two measurements of the volume. */
 export const MEASURE_INTERVAL = 1;
-
-/** Seconds for LocalStack to save its state and end: a large one takes long, and what is not saved is lost. */
-const GRACE = 90;
 
 const DOCKER_RUN = "/run/homecloud-docker";
 
@@ -93,21 +92,25 @@ function localstackContainer(options: PodOptions): Container {
     name: "localstack",
     image: settings.images.localstack,
     command: ["sh", "-c", startCommand()],
-    env: [...environment(localstackEnvironment(options)), ...(settings.edition === "pro" ? [token] : [])],
+    env: [
+      ...environment(localstackEnvironment(options)),
+      ...(settings.edition === "pro" ? [token] : []),
+      ...(settings.lambda.mode === "host-docker" ? [podAddress] : []),
+    ],
     resources: settings.resources.localstack,
     // A large state takes its time to be read.
     startupProbe: { ...health, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 300 },
-    // Long, because it answers nobody while a large state is being saved.
+    // Long: it answers late while a large state is being saved (1.2 s with 50,000 messages on a busy machine).
     livenessProbe: { ...health, periodSeconds: 20, timeoutSeconds: 10, failureThreshold: 6 },
     securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, ...dockerGroup(settings) },
     volumeMounts: [
       files,
       { name: "data", mountPath: LAYOUT.volume },
-      onVolume(VOLUME_FOLDERS.localstack, "/var/lib/localstack"),
-      ...(settings.edition === "community" ? [onVolume(VOLUME_FOLDERS.persisted, "/persisted-data")] : []),
+      onVolume(settings.edition === "pro" ? VOLUME_FOLDERS.pro : VOLUME_FOLDERS.localstack, LOCALSTACK_FOLDER),
       onVolume(VOLUME_FOLDERS.scratch, "/tmp"),
       // One by one: in a mounted ConfigMap every file is there twice, and each would run twice.
       ...initScripts.map((name) => ({ name: "init", mountPath: `${INIT_FOLDER}/${name}`, subPath: name })),
+      ...ownScripts(settings),
       ...dockerMounts(settings),
     ],
   };
@@ -119,17 +122,29 @@ function startCommand(): string {
   return `${folders.join(" ")} python3 ${LAYOUT.config}/keep.py mend; exec docker-entrypoint.sh`;
 }
 
+/** What mends LocalStack from within; its pro edition has an inside of its own. */
+function ownScripts({ edition, lambda }: LocalStackSettings): VolumeMount[] {
+  const wake = { ...files, mountPath: `${INIT_FOLDER}/00-homecloud-lambda.py`, subPath: "wake_lambda.py" };
+  return [
+    ...(edition === "pro" ? [] : [startScript("whole_uploads.py")]),
+    ...(edition === "community" ? [startScript("saving.py")] : []),
+    ...(edition === "community" && lambda.mode !== "none" ? [wake] : []),
+  ];
+}
+
+/** A script that LocalStack runs in its own process while it starts. */
+const startScript = (name: string): VolumeMount => ({ ...files, mountPath: `${START_FOLDER}/${name}`, subPath: name });
+
+/** Functions in the node's Docker find LocalStack at its pod. */
+const podAddress = { name: "HOSTNAME_FROM_LAMBDA", valueFrom: { fieldRef: { fieldPath: "status.podIP" } } };
+
 /** LocalStack as it is told of a socket whose group is the node's. */
 const dockerGroup = ({ lambda }: LocalStackSettings) =>
   lambda.mode === "host-docker" ? { runAsGroup: lambda.group } : {};
 
 function dockerMounts({ lambda }: LocalStackSettings): VolumeMount[] {
   if (lambda.mode === "dind") {
-    const script = { mountPath: `${START_FOLDER}/functions.py`, subPath: "functions.py", readOnly: true };
-    return [
-      { name: "docker", mountPath: DOCKER_RUN },
-      { name: "files", ...script },
-    ];
+    return [{ name: "docker", mountPath: DOCKER_RUN }, startScript("functions.py")];
   }
   return lambda.mode === "host-docker" ? [{ name: "docker", mountPath: DOCKER_SOCKET }] : [];
 }
@@ -137,7 +152,7 @@ function dockerMounts({ lambda }: LocalStackSettings): VolumeMount[] {
 function gateContainer({ settings, gateTls }: PodOptions): Container {
   const { healthy, reason } = STATE_FILES;
   // The message of a failed probe is what `kubectl describe` and Pulumi show.
-  const ready = `test -f ${LAYOUT.state}/${healthy} || { cat ${LAYOUT.state}/${reason}; exit 1; }`;
+  const ready = `test -f ${LAYOUT.state}/${healthy} || { cat ${LAYOUT.state}/${reason} 2>/dev/null || echo the watch starts; exit 1; }`;
   return {
     name: "gate",
     image: settings.images.nginx,
@@ -205,7 +220,7 @@ function watchContainer(settings: LocalStackSettings): Container {
 
 const volumeEnvironment = (): Record<string, string> => ({
   VOLUME: LAYOUT.volume,
-  PERSISTED: folder(VOLUME_FOLDERS.persisted),
+  PERSISTED: folder(VOLUME_FOLDERS.state),
   KEPT: folder(VOLUME_FOLDERS.kept),
   SCRATCH: folder(VOLUME_FOLDERS.scratch),
 });
@@ -241,7 +256,8 @@ function dindContainer({ settings, privateCa }: PodOptions): Container {
     command: ["sh", `${LAYOUT.config}/dind.sh`],
     env: environment({
       SOCKET: DOCKER_SOCKET,
-      DATA_ROOT: "/var/lib/docker",
+      // Not the volume's root: Docker changes its folder's mode, and kubelet would then give every file another group.
+      DATA_ROOT: "/var/lib/docker/data",
       GROUP: String(USER),
       STATE: LAYOUT.state,
       CAP: String(parseBytes(lambda.imageStorage)),

@@ -7,7 +7,14 @@ import { CA_FOLDER, CA_VARIABLES } from "../../components/ca-environment.ts";
 import { DEFAULT_IMAGES } from "../../components/images.ts";
 import { AWS_IMAGE, importAwsImage } from "./aws-image.ts";
 import { apply, kubectl, until } from "./cluster.ts";
-import { deployLocalStack, localstackPod, metricsPage, removeLocalStack, type TestLocalStack } from "./localstack.ts";
+import {
+  deployLocalStack,
+  killContainer,
+  localstackPod,
+  metricsPage,
+  removeLocalStack,
+  type TestLocalStack,
+} from "./localstack.ts";
 
 /** Namespace of the pods that use LocalStack. */
 const APPS = "e2e-aws";
@@ -125,13 +132,16 @@ describe("metrics", () => {
     expect(count(before, 'init_scripts{state="successful"}')).toBe(2);
 
     await stack.laptop.program("bucket", ["counted"]);
+    const unsupported = JSON.stringify([["s3", "GetObjectTorrent", { Bucket: "counted", Key: "x" }]]);
+    await stack.laptop.program("call", [unsupported]);
     await sleep(2500);
     const after = samples(await metricsPage(NAMESPACE, "/metrics"));
     const more = (name: string) => count(after, name) - count(before, name);
-    expect(more('service_requests_total{service="s3"}')).toBe(4);
+    expect(more('service_requests_total{service="s3"}')).toBe(5);
     expect(more('service_requests_total{service="sqs"}')).toBe(0);
-    expect(more('service_errors_total{service="s3"}')).toBe(0);
+    expect(more('service_errors_total{service="s3"}')).toBe(1);
     expect(more('requests_total{class="2xx"}')).toBe(4);
+    expect(more('requests_total{class="5xx"}')).toBe(1);
   });
 
   test("are on no port that clients reach", async () => {
@@ -153,6 +163,13 @@ describe("metrics", () => {
   });
 });
 
+test("killed and started again, LocalStack runs its init scripts again, once each", async () => {
+  await killContainer(NAMESPACE, "localstack");
+  await until(async () => (await diaryLines()).length === 4 && (await isReady()), 90, "both ran and the pod is ready");
+  const scripts = (await diaryLines()).map(({ script }) => script);
+  expect(scripts).toEqual(["10-bucket.sh", "20-queue.py", "10-bucket.sh", "20-queue.py"]);
+});
+
 test("a failing init script keeps the pod unready, and the pod says which", async () => {
   const failing = { "10-fails.sh": "#!/bin/bash\nawslocal s3 mb s3://before-it-fails\necho gone wrong >&2\nexit 3\n" };
   await deployLocalStack("pods", PORT, await settings(failing), { wait: false });
@@ -160,8 +177,7 @@ test("a failing init script keeps the pod unready, and the pod says which", asyn
     "the init script /etc/localstack/init/ready.d/10-fails.sh failed: see kubectl -n localstack-pods logs deploy/localstack -c localstack";
   await until(async () => (await describePod()).includes(reason), 120, `the pod says: ${reason}`);
   await sleep(5000);
-  const { status } = await localstackPod(NAMESPACE);
-  expect(status.conditions.find(({ type }) => type === "Ready")?.status).toBe("False");
+  expect(await isReady()).toBe(false);
   const logs = await kubectl("-n", NAMESPACE, "logs", "deploy/localstack", "-c", "localstack");
   expect(logs).toContain("gone wrong");
 });
@@ -177,6 +193,11 @@ async function scriptsFolder(scripts: Record<string, string>): Promise<string> {
 async function diaryLines(): Promise<{ script: string | undefined; at: number }[]> {
   const diary = await kubectl("-n", NAMESPACE, "exec", "deploy/localstack", "-c", "localstack", "--", "cat", DIARY);
   return diary.split("\n").map((line) => ({ script: line.split(" ")[0], at: Number(line.split(" ")[1]) }));
+}
+
+async function isReady(): Promise<boolean> {
+  const { status } = await localstackPod(NAMESPACE);
+  return status.conditions.find(({ type }) => type === "Ready")?.status === "True";
 }
 
 async function describePod(): Promise<string> {

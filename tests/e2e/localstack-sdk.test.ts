@@ -1,13 +1,11 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { containerdSocket } from "../../lab/paths.ts";
 import type { Outcome } from "./aws/call.ts";
-import { lab, until } from "./cluster.ts";
+import { until } from "./cluster.ts";
 import { type Laptop, programFile } from "./laptop.ts";
-import { deployLocalStack, localstackPod, removeLocalStack, type TestLocalStack } from "./localstack.ts";
+import { deployLocalStack, killContainer, removeLocalStack, type TestLocalStack } from "./localstack.ts";
 
 const GIB = 2 ** 30;
 
@@ -314,10 +312,3 @@ describe("a small LocalStack that checks signatures", () => {
     console.log(`writes again ${((performance.now() - deleted) / 1000).toFixed(1)} s after the deletes`);
   });
 });
-
-async function killContainer(namespace: string, name: string): Promise<void> {
-  const { status } = await localstackPod(namespace);
-  const id = status.containerStatuses.find((container) => container.name === name)?.containerID.split("//")[1] ?? "";
-  const containerd = ["--address", containerdSocket, "--namespace", "k8s.io"];
-  await execa(lab.bin("ctr"), [...containerd, "tasks", "kill", "--signal", "SIGKILL", id]);
-}

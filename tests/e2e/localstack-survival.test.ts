@@ -1,4 +1,5 @@
-import { readdir, readFile, truncate } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
@@ -93,6 +94,24 @@ describeWith("localstack-persist", "LocalStack's data, in the edition that keeps
       }
       await expectWhole(kept);
     }
+  });
+
+  test("an upload that breaks off leaves the object as it was", async () => {
+    const url = `${stack.outputs.awsEnvironment.AWS_ENDPOINT_URL}/kept-uploads/file`;
+    const large = join(await mkdtemp(join(tmpdir(), "homecloud-upload-")), "large");
+    await writeFile(large, Buffer.alloc(64 * 2 ** 20, "new "));
+    const curl = (...args: string[]) =>
+      stack.laptop.run("curl", ["--silent", "--cacert", stack.laptop.env.AWS_CA_BUNDLE ?? "", ...args, url]);
+    await curl("--request", "PUT", "--url", url.replace(/\/file$/, "/"));
+    await curl("--request", "PUT", "--data-binary", "the old content");
+
+    const cut = await curl("--upload-file", large, "--limit-rate", "10M", "--max-time", "2");
+    expect(cut.exitCode, "curl ended for its time limit").toBe(28);
+    await sleep(1000);
+    expect((await curl()).stdout).toBe("the old content");
+
+    await curl("--upload-file", large);
+    expect((await curl("--head")).stdout).toMatch(/^content-length: 67108864\r?$/im);
   });
 
   test("a state file that is cut off is put right from its copy, and that is told", async () => {

@@ -1,12 +1,14 @@
 import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { execa } from "execa";
 import { parse } from "yaml";
 import { dnsmasqLines, dnsRecords } from "../../components/dns-records.ts";
 import { loadSettings, type RawConfig } from "../../config/load.ts";
 import { PROJECT } from "../../config/project.ts";
 import type { LocalOutputs } from "../../lab/deploy/deploy.ts";
 import { applyStack } from "../../lab/deploy/with-render.ts";
+import { containerdSocket } from "../../lab/paths.ts";
 import { kubectl, lab, until } from "./cluster.ts";
 import { Laptop } from "./laptop.ts";
 
@@ -111,6 +113,14 @@ interface Pod {
     conditions: { type: string; status: string; lastTransitionTime: string }[];
     containerStatuses: { name: string; containerID: string; restartCount: number }[];
   };
+}
+
+/** Ends a container of LocalStack's pod as a lack of memory would: at once. kubelet starts it again. */
+export async function killContainer(namespace: string, name: string): Promise<void> {
+  const { status } = await localstackPod(namespace);
+  const id = status.containerStatuses.find((container) => container.name === name)?.containerID.split("//")[1] ?? "";
+  const containerd = ["--address", containerdSocket, "--namespace", "k8s.io"];
+  await execa(lab.bin("ctr"), [...containerd, "tasks", "kill", "--signal", "SIGKILL", id]);
 }
 
 /** A page of the metrics port, which no client reaches. */

@@ -23,11 +23,19 @@ const AWS_NAMESPACE = "localstack-ingress";
 /** An address of this machine that nothing else uses, to find in the log. */
 const CLIENT = "127.0.0.9";
 
-/** Traefik as K3s ships it, and with the values that `longUploads` gives it. */
-const STOCK = { http: 18080, https: 18443, options: [] };
-const RAISED = {
-  http: 18081,
-  https: 18444,
+interface Traefik {
+  address: string;
+  http: number;
+  https: number;
+  options: string[];
+}
+
+/** Traefik as K3s ships it. */
+const STOCK: Traefik = { address: "127.0.0.1", http: 18080, https: 18443, options: [] };
+
+/** With the values that `longUploads` gives it, on the ports that URLs mean: a loopback address of its own. */
+const RAISED: Traefik = {
+  ...{ address: "127.0.77.1", http: 80, https: 443 },
   options: [`--entrypoints.websecure.transport.respondingtimeouts.readtimeout=${raisedTimeout()}`],
 };
 
@@ -55,10 +63,10 @@ describeWith("traefik", "through a real Traefik", () => {
       join(folder, "generated.json"),
     );
     await registryPod(NAMESPACE);
-    for (const { http, https, options } of [STOCK, RAISED]) running.push(traefik(http, https, options));
-    for (const { https } of [STOCK, RAISED]) {
-      await until(async () => (await ask(https, "/v2/")).statusCode === 401, 30, "Traefik leads to the registry");
-      const asked = () => ask(https, "/", {}, "GET", `s3.${AWS_HOST}`);
+    for (const each of [STOCK, RAISED]) running.push(run(each));
+    for (const each of [STOCK, RAISED]) {
+      await until(async () => (await ask(each, "/v2/")).statusCode === 401, 30, "Traefik leads to the registry");
+      const asked = () => ask(each, "/", {}, "GET", `s3.${AWS_HOST}`);
       await until(async () => (await asked()).statusCode === 200, 30, "Traefik leads to LocalStack");
     }
   });
@@ -70,20 +78,19 @@ describeWith("traefik", "through a real Traefik", () => {
 
   /** One request over verified TLS, from an address of its own. */
   function ask(
-    port: number,
+    traefik: Traefik,
     path: string,
     headers: Record<string, string> = {},
     method = "GET",
     host = HOST,
-    content = "",
   ): Promise<IncomingMessage & { body: string }> {
-    return answer(httpsRequest({ ...to(port, path, host), method, headers: { host, ...headers } }), content);
+    return answer(httpsRequest({ ...to(traefik, path, host), method, headers: { host, ...headers } }));
   }
 
-  function to(port: number, path: string, servername = HOST): RequestOptions {
+  function to({ address, https }: Traefik, path: string, servername = HOST): RequestOptions {
     return {
-      host: "127.0.0.1",
-      port,
+      host: address,
+      port: https,
       path,
       servername,
       ca: outputs.caCertificate,
@@ -94,7 +101,7 @@ describeWith("traefik", "through a real Traefik", () => {
 
   /** The names in the certificate that is shown to who asks for this one; they must hold it. */
   async function certificateNames(servername: string): Promise<string | undefined> {
-    const socket = connect({ host: "127.0.0.1", port: STOCK.https, servername, ca: outputs.caCertificate });
+    const socket = connect({ host: STOCK.address, port: STOCK.https, servername, ca: outputs.caCertificate });
     const certificate = await new Promise<{ subjectaltname?: string }>((resolve, reject) => {
       socket.once("secureConnect", () => resolve(socket.getPeerCertificate()));
       socket.once("error", reject);
@@ -116,25 +123,25 @@ describeWith("traefik", "through a real Traefik", () => {
   });
 
   test("the registry's answers and the security headers arrive", async () => {
-    const refused = await ask(STOCK.https, "/v2/");
+    const refused = await ask(STOCK, "/v2/");
     expect(refused.headers).toMatchObject({
       "www-authenticate": 'Basic realm="Registry"',
       "x-content-type-options": "nosniff",
       "x-frame-options": "DENY",
     });
-    const catalog = await ask(STOCK.https, "/v2/_catalog", login());
+    const catalog = await ask(STOCK, "/v2/_catalog", login());
     expect(JSON.parse(catalog.body)).toHaveProperty("repositories");
     expect(catalog.headers["strict-transport-security"], "a private CA must not be pinned").toBeUndefined();
   });
 
   test("an upload's location stays on the host that was asked", async () => {
-    const begun = await ask(STOCK.https, "/v2/located/blobs/uploads/", login(), "POST");
+    const begun = await ask(STOCK, "/v2/located/blobs/uploads/", login(), "POST");
     expect(begun.statusCode).toBe(202);
     expect(begun.headers.location).toMatch(/^\/v2\/located\/blobs\/uploads\//);
   });
 
   test("the log names the client's own address, and believes no client about it", async () => {
-    await ask(STOCK.https, "/v2/who-asked/tags/list", { ...login(), "x-forwarded-for": "6.6.6.6" });
+    await ask(STOCK, "/v2/who-asked/tags/list", { ...login(), "x-forwarded-for": "6.6.6.6" });
     const log = await kubectl("-n", NAMESPACE, "logs", "deploy/registry", "-c", "gate", "--tail=20");
     const line = log.split("\n").find((text) => text.includes("/v2/who-asked/tags/list"));
     expect(JSON.parse(line ?? "{}")).toMatchObject({ client: CLIENT, user: "homelab" });
@@ -164,7 +171,7 @@ describeWith("traefik", "through a real Traefik", () => {
   });
 
   test("a layer and an object that take 70 s fail with stock settings and pass with ours", async () => {
-    const uploads = [slowLayer, slowObject].flatMap((upload) => [upload(STOCK.https, 70), upload(RAISED.https, 70)]);
+    const uploads = [slowLayer, slowObject].flatMap((upload) => [upload(STOCK, 70), upload(RAISED, 70)]);
     const [stockLayer, raisedLayer, stockObject, raisedObject] = await Promise.all(uploads);
     const said = (status: number | undefined) => status ?? "cut the connection";
     console.log(`70 s of upload: stock Traefik ${said(stockLayer)} and ${said(stockObject)},`);
@@ -197,18 +204,16 @@ describeWith("traefik", "through a real Traefik", () => {
     test("programs of people reach it by all its names, and 256 MiB pass", async () => {
       const caFile = join(await mkdtemp(join(tmpdir(), "homecloud-traefik-ca-")), "ca.crt");
       await writeFile(caFile, outputs.caCertificate);
-      // Traefik is on a port of its own here: all else is as the outputs have it.
-      const here = Object.entries(outputs.awsEnvironment).map(([name, value]) => [
-        name,
-        value.startsWith("https://") ? `${value}:${STOCK.https}` : value,
-      ]);
       const laptop = await Laptop.start(outputs.dnsmasqLines, {
-        ...Object.fromEntries(here),
+        ...outputs.awsEnvironment,
         NODE_EXTRA_CA_CERTS: caFile,
       });
       try {
         expect(await laptop.program("bucket", ["photos"])).toBe("photos/2026/cat.jpg 1000000; image/jpeg\nequal");
         expect(await laptop.program("table", ["orders"])).toBe("17: 12.5\nfrom 17 on: 12.5, 7");
+        expect(await laptop.program("queue", ["orders"])).toBe(
+          `https://${AWS_HOST}:443/queue/us-east-1/000000000000/orders\norder 17\nleft: 0,0`,
+        );
         expect(await laptop.program("topic", ["paid"])).toContain("paid-audit: orders: order 17 has been paid");
         const one = laptop.env.AWS_ENDPOINT_URL ?? "";
         expect(await laptop.program("endpoint-in-code", [one, "one-endpoint"])).toBe("hello");
@@ -220,14 +225,8 @@ describeWith("traefik", "through a real Traefik", () => {
       }
     });
 
-    test("queue URLs are those of the outside, whatever port Traefik has here", async () => {
-      const headers = { "x-amz-target": "AmazonSQS.CreateQueue", "content-type": "application/x-amz-json-1.0" };
-      const created = await ask(STOCK.https, "/", headers, "POST", AWS_HOST, JSON.stringify({ QueueName: "orders" }));
-      expect(JSON.parse(created.body).QueueUrl).toBe(`https://${AWS_HOST}:443/queue/us-east-1/000000000000/orders`);
-    });
-
     test("the log names the client's own address, and believes no client about it", async () => {
-      await ask(STOCK.https, "/who-asked", { "x-forwarded-for": "6.6.6.6" }, "GET", `s3.${AWS_HOST}`);
+      await ask(STOCK, "/who-asked", { "x-forwarded-for": "6.6.6.6" }, "GET", `s3.${AWS_HOST}`);
       const log = await kubectl("-n", AWS_NAMESPACE, "logs", "deploy/localstack", "-c", "gate", "--tail=20");
       const line = log.split("\n").find((text) => text.includes("/who-asked"));
       expect(JSON.parse(line ?? "{}")).toMatchObject({ client: CLIENT, status: 404, service: "s3" });
@@ -239,17 +238,17 @@ describeWith("traefik", "through a real Traefik", () => {
   }
 
   /** Uploads a chunk a second. Returns the status, or undefined where the connection was cut. */
-  async function slowLayer(port: number, seconds: number): Promise<number | undefined> {
-    const begun = await ask(port, "/v2/slow/blobs/uploads/", login(), "POST");
+  async function slowLayer(traefik: Traefik, seconds: number): Promise<number | undefined> {
+    const begun = await ask(traefik, "/v2/slow/blobs/uploads/", login(), "POST");
     const headers = { host: HOST, ...login(), "content-type": "application/octet-stream" };
-    return slowly(httpsRequest({ ...to(port, begun.headers.location ?? ""), method: "PATCH", headers }), seconds);
+    return slowly(httpsRequest({ ...to(traefik, begun.headers.location ?? ""), method: "PATCH", headers }), seconds);
   }
 
   /** The same into a bucket. */
-  async function slowObject(port: number, seconds: number): Promise<number | undefined> {
+  async function slowObject(traefik: Traefik, seconds: number): Promise<number | undefined> {
     const host = `slow.s3.${AWS_HOST}`;
-    await ask(port, "/", {}, "PUT", host);
-    return slowly(httpsRequest({ ...to(port, "/object", host), method: "PUT", headers: { host } }), seconds);
+    await ask(traefik, "/", {}, "PUT", host);
+    return slowly(httpsRequest({ ...to(traefik, "/object", host), method: "PUT", headers: { host } }), seconds);
   }
 
   async function slowly(upload: ReturnType<typeof httpsRequest>, seconds: number): Promise<number | undefined> {
@@ -272,7 +271,7 @@ function values(): Record<string, string> {
     // The lab's pods have these addresses, and Traefik, on the node, comes from the bridge's.
     "homecloud:access": JSON.stringify({
       mode: "ingress",
-      address: "127.0.0.1",
+      address: RAISED.address,
       waitForAddress: false,
       trustedProxies: ["10.142.0.0/24"],
     }),
@@ -290,10 +289,10 @@ function values(): Record<string, string> {
   };
 }
 
-function traefik(http: number, https: number, options: string[]): { kill(): boolean } {
+function run({ address, http, https, options }: Traefik): { kill(): boolean } {
   const entryPoints = [
-    `--entrypoints.web.address=127.0.0.1:${http}`,
-    `--entrypoints.websecure.address=127.0.0.1:${https}`,
+    `--entrypoints.web.address=${address}:${http}`,
+    `--entrypoints.websecure.address=${address}:${https}`,
     "--entrypoints.websecure.http.tls=true",
   ];
   const quiet = ["--global.sendanonymoususage=false", "--global.checknewversion=false"];
@@ -312,11 +311,8 @@ function raisedTimeout(): string {
   return chart.ports.websecure.transport.respondingTimeouts.readTimeout;
 }
 
-async function answer(
-  pending: ReturnType<typeof httpRequest>,
-  content = "",
-): Promise<IncomingMessage & { body: string }> {
-  pending.end(content);
+async function answer(pending: ReturnType<typeof httpRequest>): Promise<IncomingMessage & { body: string }> {
+  pending.end();
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     pending.once("response", resolve);
     pending.once("error", reject);

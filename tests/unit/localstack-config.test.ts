@@ -330,7 +330,7 @@ describe("names, ports and sizes fit together", () => {
     const registry = { host: "images.example.net" };
 
     expect(problemsOf({ registry })).toEqual([
-      "localstack.host: is missing; allowed: a host name, or a domain (localstack.DOMAIN lies below it)",
+      "localstack.host: is missing; allowed: a host name, or a domain (localstack.DOMAIN lies below it), or localstack.enabled: false",
     ]);
     expect(problemsOf({ registry, localstack: { host: "aws.example.net" } })).toEqual([]);
     expect(problemsOf({ access: NODE_PORT })).toEqual([]);

@@ -250,8 +250,24 @@ describe("init scripts", () => {
 
 describe("services", () => {
   test("what the asked-for ones need is added once", () => {
-    expect(servicesOf({ services: ["s3", "iam"] })).toEqual(["s3", "iam", "sts", "logs", "events", "cloudformation"]);
-    expect(servicesOf({ services: ["sqs", "sqs"] })).toEqual(["sqs", "iam", "sts", "logs", "events", "cloudformation"]);
+    expect(servicesOf({ services: ["s3", "iam"] })).toEqual([
+      "s3",
+      "iam",
+      "sts",
+      "logs",
+      "events",
+      "cloudformation",
+      "s3control",
+    ]);
+    expect(servicesOf({ services: ["sqs", "sqs"] })).toEqual([
+      "sqs",
+      "iam",
+      "sts",
+      "logs",
+      "events",
+      "cloudformation",
+      "s3control",
+    ]);
   });
 });
 
@@ -289,7 +305,7 @@ describe("LocalStack's environment", () => {
   test("only the services that are asked for run, and what they need", () => {
     const { SERVICES, STRICT_SERVICE_LOADING } = told({ services: ["s3", "sqs"] });
 
-    expect(SERVICES).toBe("s3,sqs,iam,sts,logs,events,cloudformation");
+    expect(SERVICES).toBe("s3,sqs,iam,sts,logs,events,cloudformation,s3control");
     expect(STRICT_SERVICE_LOADING).toBe("1");
   });
 
@@ -316,7 +332,7 @@ describe("LocalStack's environment", () => {
   });
 
   test.each<[string, StackConfig, Record<string, string | undefined>]>([
-    ["community", {}, { PERSIST_FREQUENCY: "5", PERSISTENCE: undefined, ACTIVATE_PRO: undefined }],
+    ["community", {}, { PERSIST_FREQUENCY: "5", PERSISTENCE: "1", ACTIVATE_PRO: undefined }],
     ["pro", { localstackAuthToken: "t0ken" }, { PERSISTENCE: "1", ACTIVATE_PRO: "1", PERSIST_FREQUENCY: undefined }],
     ["ephemeral", {}, { PERSISTENCE: undefined, ACTIVATE_PRO: undefined, PERSIST_FREQUENCY: undefined }],
   ])("%s saves in its own way, and the token is nowhere in it", (edition, config, saving) => {
@@ -337,8 +353,8 @@ describe("LocalStack's environment", () => {
         DOCKER_HOST: "unix:///run/homecloud-docker/docker.sock",
         HOSTNAME_FROM_LAMBDA: "172.17.0.1",
         LAMBDA_DOCKER_FLAGS:
-          "-e AWS_ENDPOINT_URL=http://172.17.0.1:4566 -v /etc/homecloud-ca:/etc/homecloud-ca:ro -e AWS_CA_BUNDLE=/etc/homecloud-ca/ca.crt " +
-          "-e NODE_EXTRA_CA_CERTS=/etc/homecloud-ca/ca.crt -e SSL_CERT_FILE=/etc/homecloud-ca/ca.crt",
+          "-e AWS_ENDPOINT_URL=http://172.17.0.1:4566 -v /etc/homecloud-ca:/etc/homecloud-ca:ro " +
+          "-e NODE_EXTRA_CA_CERTS=/etc/homecloud-ca/ca.crt",
       });
     });
 

@@ -216,14 +216,13 @@ describe.each(combinations)("%s, Lambda by %s, %s", (shape, mode, edition) => {
     const env = environment(engine, "localstack");
     const onVolume = mountsOf(engine, "localstack").filter(({ name }) => name === "data");
 
-    expect(env.PERSISTENCE).toBe(edition === "pro" ? "1" : undefined);
+    expect(env.PERSISTENCE).toBe(edition === "ephemeral" ? undefined : "1");
     expect(env.ACTIVATE_PRO).toBe(edition === "pro" ? "1" : undefined);
     expect(env.PERSIST_FREQUENCY).toBe(edition === "community" ? "5" : undefined);
     expect(environment(engine, "watch").KEEP).toBe(edition === "community" ? "1" : "0");
     expect(onVolume).toEqual([
       { name: "data", mountPath: "/volume" },
-      { name: "data", mountPath: "/var/lib/localstack", subPath: "localstack" },
-      ...(edition === "community" ? [{ name: "data", mountPath: "/persisted-data", subPath: "persisted-data" }] : []),
+      { name: "data", mountPath: "/var/lib/localstack", subPath: edition === "pro" ? "localstack-pro" : "localstack" },
       { name: "data", mountPath: "/tmp", subPath: "scratch" },
     ]);
   });
@@ -234,7 +233,7 @@ describe.each(combinations)("%s, Lambda by %s, %s", (shape, mode, edition) => {
     expect(namesOf(readers)).toEqual(edition === "pro" ? ["localstack"] : []);
     expect(engine.names("Secret").includes("localstack-token")).toBe(edition === "pro");
     if (edition !== "pro") return;
-    expect(readers[0].env.at(-1)).toEqual({
+    expect(readers[0].env).toContainEqual({
       name: "LOCALSTACK_AUTH_TOKEN",
       valueFrom: { secretKeyRef: { name: "localstack-token", key: "token" } },
     });
@@ -762,7 +761,7 @@ function referencesOf(engine: Engine): [string, string][] {
     ...(secret ? [["Secret", secret.secretName] as [string, string]] : []),
   ]);
   const variables: Part[] = containersOf(engine).flatMap(({ env = [] }) => env);
-  const keys = variables.flatMap(({ valueFrom }) => (valueFrom ? [valueFrom.secretKeyRef.name] : []));
+  const keys = variables.flatMap(({ valueFrom }) => (valueFrom?.secretKeyRef ? [valueFrom.secretKeyRef.name] : []));
   return [...ofVolumes, ...keys.map((name): [string, string] => ["Secret", name])];
 }
 
