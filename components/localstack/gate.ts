@@ -11,7 +11,7 @@ import {
   refusalUri,
 } from "./refusals.ts";
 import { requestMaps, SERVICES } from "./requests.ts";
-import { transfer, upstream } from "./transfer.ts";
+import { KEEP_ALIVE, transfer, upstream } from "./transfer.ts";
 
 /** What the gate must know beyond its layout. */
 export interface LocalStackGateOptions {
@@ -84,14 +84,14 @@ ${REFUSALS.map((form) => `  "1 ${form}" ${refusalUri(form)};`).join("\n")}
 }
 map $s3_upload $backend { default localstack; 1 uploads; }
 map $http_upgrade $upgrade { default ""; "~*^websocket$" $http_upgrade; }
-map $upgrade $connection_header { default upgrade; "" ""; }
+map $upgrade $connection_header { default upgrade; "" ${KEEP_ALIVE}; }
 map $http_x_forwarded_proto $forwarded_scheme { default $http_x_forwarded_proto; "" $scheme; }`;
 
 /** The path without its query, which carries the signatures of presigned URLs. No header is logged that holds a credential. */
 const logging = ({ accessLog, counters }: LocalStackLayout) => `
 uninitialized_variable_warn off;
 # Not $request_method, which is GET once an error page answers.
-map $request $method { "~^(?<method_of_request>S+) " $method_of_request; }
+map $request $method { "~^(?<method_of_request>\\S+) " $method_of_request; }
 map $request_uri $path { "~^(?<path_of_request>[^?]*)" $path_of_request; }
 log_format access escape=json '{"time":"$time_iso8601","client":"$remote_addr","method":"$method",'
   '"host":"$http_host","path":"$path","target":"$http_x_amz_target","service":"$service","status":$status,'

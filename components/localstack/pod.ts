@@ -22,7 +22,7 @@ import {
   localstackEnvironment,
   servicesOf,
 } from "./environment.ts";
-import { INIT_FOLDER, START_FOLDER } from "./init-scripts.ts";
+import { INIT_FOLDER, OWN_PREFIX, START_FOLDER } from "./init-scripts.ts";
 import { POD_LAYOUT as LAYOUT, STATE_FILES, VOLUME_FOLDERS } from "./layout.ts";
 
 /** Names of the objects that the pod mounts. */
@@ -122,10 +122,11 @@ function startCommand(): string {
   return `${folders.join(" ")} python3 ${LAYOUT.config}/keep.py mend; exec docker-entrypoint.sh`;
 }
 
-/** What mends LocalStack from within; its pro edition has an inside of its own. */
+/** What mends LocalStack from within; its pro edition stores and saves in ways of its own. */
 function ownScripts({ edition, lambda }: LocalStackSettings): VolumeMount[] {
-  const wake = { ...files, mountPath: `${INIT_FOLDER}/00-homecloud-lambda.py`, subPath: "wake_lambda.py" };
+  const wake = { ...files, mountPath: `${INIT_FOLDER}/00-${OWN_PREFIX}wake_lambda.py`, subPath: "wake_lambda.py" };
   return [
+    startScript("loopback.py"),
     ...(edition === "pro" ? [] : [startScript("whole_uploads.py")]),
     ...(edition === "community" ? [startScript("saving.py")] : []),
     ...(edition === "community" && lambda.mode !== "none" ? [wake] : []),
@@ -133,7 +134,11 @@ function ownScripts({ edition, lambda }: LocalStackSettings): VolumeMount[] {
 }
 
 /** A script that LocalStack runs in its own process while it starts. */
-const startScript = (name: string): VolumeMount => ({ ...files, mountPath: `${START_FOLDER}/${name}`, subPath: name });
+const startScript = (name: string): VolumeMount => ({
+  ...files,
+  mountPath: `${START_FOLDER}/${OWN_PREFIX}${name}`,
+  subPath: name,
+});
 
 /** Functions in the node's Docker find LocalStack at its pod. */
 const podAddress = { name: "HOSTNAME_FROM_LAMBDA", valueFrom: { fieldRef: { fieldPath: "status.podIP" } } };

@@ -37,7 +37,7 @@ const OBEYED_BY_NGINX = [
  * - 400: two Content-Length, Host, Authorization, Expect, Transfer-Encoding, Content-Range, If-Match, If-None-Match,
  *   If-Range, If-Modified-Since or If-Unmodified-Since; Content-Length beside Transfer-Encoding; HTTP/1.1 without Host;
  * - 400: `OPTIONS *`; 405: TRACE; 400 (1.22) or 405 (1.30): CONNECT; 501: a Transfer-Encoding other than chunked;
- * - 414 and 400: a line or a header of more than 64k. (LocalStack's own limit for all of them together is 16k.)
+ * - 414 and 400: a line or a header of more than 64k. (LocalStack itself answers 431 a little above that.)
  * What does not reach the other side: Expect (nginx sends the 100 itself, when it begins to take the body), TE, Keep-Alive,
  * Upgrade to anything but a WebSocket, trailers after a chunked body, where its chunks end (one that has arrived whole is
  * given its length instead), and informational answers, of which LocalStack sends none. Where LocalStack sends no Server
@@ -71,6 +71,12 @@ proxy_send_timeout ${LONGEST_SILENCE};
 proxy_next_upstream off;
 ${KEPT_BY_NGINX.map((name) => `proxy_pass_header ${name};`).join("\n")}
 proxy_ignore_headers ${OBEYED_BY_NGINX.join(" ")};`;
+
+/**
+ * Asked for by name, against what HTTP/1.1 needs: LocalStack closes every other connection with this server
+ * (https://github.com/localstack/localstack/issues/6557), which cost each request 1.5 ms.
+ */
+export const KEEP_ALIVE = "keep-alive";
 
 /** An nginx upstream of one server. */
 export const upstream = (name: string, address: string): string =>

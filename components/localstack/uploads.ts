@@ -9,7 +9,7 @@ import {
   refusalMaps,
   refusalUri,
 } from "./refusals.ts";
-import { transfer, upstream } from "./transfer.ts";
+import { KEEP_ALIVE, transfer, upstream } from "./transfer.ts";
 
 /**
  * nginx configuration of the relay that S3 uploads pass. nginx cannot end single requests: stopping this process, which
@@ -40,7 +40,7 @@ server {
     error_page 502 504 = @away_s3;
     proxy_pass http://localstack;
     proxy_set_header Host $http_host;
-    proxy_set_header Connection "";
+    proxy_set_header Connection ${KEEP_ALIVE};
   }
   # Connections: Writing counts requests under way, this one included.
   location = ${INTERNAL}writers { internal; stub_status; }

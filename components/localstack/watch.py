@@ -149,7 +149,7 @@ class Watch:
             "status": "fail" if reason else "pass",
             "checks": {**health.checks, "volume": "fail" if self.volume_problem else "pass"},
             "services": pages.services if pages else {},
-            "init": pages.init.scripts if pages else [],
+            "init": pages.init.of_people() if pages else [],
             "notes": self.notes(),
         }
         self.put("health.json", json.dumps(told))
@@ -179,7 +179,7 @@ class Watch:
         ]
         if pages:
             states = [({"service": service, "state": state}, 1) for service, state in sorted(pages.services.items())]
-            scripts = Counter(script["state"].lower() for script in pages.init.scripts)
+            scripts = Counter(script["state"].lower() for script in pages.init.of_people())
             parts += [
                 metric("service_state", "gauge", "1 for the state in which each service is.", states),
                 metric(

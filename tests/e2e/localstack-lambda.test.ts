@@ -4,35 +4,103 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildFunctionImages } from "../../lab/images/import.ts";
+import { importImage } from "../../lab/lab.ts";
+import { describeWith, pathOf } from "../optional.ts";
 import type { Outcome } from "./aws/call.ts";
 import { kubectl, until } from "./cluster.ts";
-import { deployLocalStack, localstackPod, metricsPage, removeLocalStack, type TestLocalStack } from "./localstack.ts";
+import {
+  deployLocalStack,
+  localstackPod,
+  metricsPage,
+  removeLocalStack,
+  resolvesInPods,
+  type TestLocalStack,
+} from "./localstack.ts";
 
 const PROGRAMS = join(import.meta.dirname, "aws");
 
-/** Functions in the pod's own Docker, which has the lab's Node runtime from a folder of archives: there is no registry. */
-describe("Lambda in a Docker of the pod's own", () => {
-  let stack: TestLocalStack;
-  let archive: string;
-  let queueUrl: string;
+/** A LocalStack whose functions run in the pod's own Docker, from a folder of image archives: there is no registry. */
+class Functions {
+  readonly stack: TestLocalStack;
+  /** As LocalStack returned it to a laptop. */
+  readonly queueUrl: string;
 
-  const call = async (...calls: [string, string, object][]) =>
-    JSON.parse(await stack.laptop.program("call", [JSON.stringify(calls)])) as Outcome[];
-  const invoke = (event: object, zip = "") => stack.laptop.program("function", ["hello", zip, JSON.stringify(event)]);
+  private constructor(stack: TestLocalStack, queueUrl: string) {
+    this.stack = stack;
+    this.queueUrl = queueUrl;
+  }
+
+  static async deploy(name: string, port: number, settings: object = {}): Promise<Functions> {
+    const imagesFolder = await buildFunctionImages(() => {});
+    const lambda = { mode: "dind", imageStorage: "768Mi", imagesFolder };
+    const stack = await deployLocalStack(name, port, { storage: "2Gi", lambda, ...settings });
+    const [, queue] = await callOn(stack, [
+      ["s3", "CreateBucket", { Bucket: "functions" }],
+      ["sqs", "CreateQueue", { QueueName: "functions" }],
+    ]);
+    await resolvesInPods(stack);
+    return new Functions(stack, String(queue?.answer?.QueueUrl));
+  }
+
+  call(...calls: Call[]): Promise<Outcome[]> {
+    return callOn(this.stack, calls);
+  }
+
+  /** Calls the function `hello`, which is made first where its code is given. Returns how it ended, and with what. */
+  invoke(event: object, zip = ""): Promise<string> {
+    return this.stack.laptop.program("function", ["hello", zip, JSON.stringify(event)]);
+  }
+
+  /** What the function does for whoever calls it: an object and a message. */
+  get work() {
+    return { bucket: "functions", queueUrl: this.queueUrl };
+  }
+
+  /** Lets messages of a new queue call the function. Returns the queue's URL. */
+  async listen(): Promise<string> {
+    const arn = "arn:aws:sqs:us-east-1:000000000000:jobs";
+    const [jobs, mapping] = await this.call(
+      ["sqs", "CreateQueue", { QueueName: "jobs" }],
+      ["lambda", "CreateEventSourceMapping", { FunctionName: "hello", EventSourceArn: arn, BatchSize: 1 }],
+    );
+    expect(mapping?.error).toBeUndefined();
+    return String(jobs?.answer?.QueueUrl);
+  }
+
+  /** Sends a message with work, and waits until the function has done it. */
+  async worksOn(jobs: string): Promise<void> {
+    const written = { Bucket: "functions", Key: "from-the-function" };
+    await this.call(
+      ["s3", "DeleteObject", written],
+      ["sqs", "SendMessage", { QueueUrl: jobs, MessageBody: JSON.stringify(this.work) }],
+    );
+    const done = async () => (await this.call(["s3", "HeadObject", written]))[0]?.error === undefined;
+    await until(done, 60, "the message called the function");
+  }
+}
+
+type Call = [service: string, operation: string, input: object];
+
+const callOn = async ({ laptop }: TestLocalStack, calls: Call[]) =>
+  JSON.parse(await laptop.program("call", [JSON.stringify(calls)])) as Outcome[];
+
+let archive: string;
+
+beforeAll(async () => {
+  archive = join(await mkdtemp(join(tmpdir(), "homecloud-function-")), "function.zip");
+  await execa("python3", ["-m", "zipfile", "-c", archive, "index.mjs"], { cwd: join(PROGRAMS, "function") });
+});
+
+describe("Lambda in a Docker of the pod's own", () => {
+  let functions: Functions;
+  let stack: TestLocalStack;
+
   const restartsOf = (status: { restartCount: number; name: string }[], name: string) =>
     status.find((container) => container.name === name)?.restartCount;
 
   beforeAll(async () => {
-    const imagesFolder = await buildFunctionImages(() => {});
-    const lambda = { mode: "dind", imageStorage: "768Mi", imagesFolder };
-    stack = await deployLocalStack("lambda", 30650, { storage: "2Gi", lambda });
-    archive = join(await mkdtemp(join(tmpdir(), "homecloud-function-")), "function.zip");
-    await execa("python3", ["-m", "zipfile", "-c", archive, "index.mjs"], { cwd: join(PROGRAMS, "function") });
-    const [, queue] = await call(
-      ["s3", "CreateBucket", { Bucket: "functions" }],
-      ["sqs", "CreateQueue", { QueueName: "functions" }],
-    );
-    queueUrl = String(queue?.answer?.QueueUrl);
+    functions = await Functions.deploy("lambda", 30650);
+    stack = functions.stack;
   });
   afterAll(() => removeLocalStack(stack));
 
@@ -51,42 +119,24 @@ describe("Lambda in a Docker of the pod's own", () => {
 
   test("a function is made and called; it reaches S3 as LocalStack tells it, and a queue by its URL as it was returned", async () => {
     const begun = performance.now();
-    const answer = await invoke({ bucket: "functions", queueUrl }, archive);
+    const answer = await functions.invoke(functions.work, archive);
     console.log(`made, started and called in ${((performance.now() - begun) / 1000).toFixed(1)} s: ${answer}`);
 
     expect(JSON.parse(answer.replace("answered: ", ""))).toMatchObject({ object: 200, message: 200, stage: "home" });
-    const [object, message] = await call(
+    const [object, message] = await functions.call(
       ["s3", "HeadObject", { Bucket: "functions", Key: "from-the-function" }],
-      ["sqs", "ReceiveMessage", { QueueUrl: queueUrl, WaitTimeSeconds: 5 }],
+      ["sqs", "ReceiveMessage", { QueueUrl: functions.queueUrl, WaitTimeSeconds: 5 }],
     );
     expect(object?.answer).toMatchObject({ ContentLength: 5 });
     expect(message?.answer?.Messages).toMatchObject([{ Body: "hello from the function" }]);
   });
 
   test("what a function throws is its caller's to know", async () => {
-    expect(await invoke({ fail: true })).toMatch(/^Unhandled: .*RangeError.*as it was asked to/);
+    expect(await functions.invoke({ fail: true })).toMatch(/^Unhandled: .*RangeError.*as it was asked to/);
   });
 
   test("messages of a queue call it", async () => {
-    const arn = "arn:aws:sqs:us-east-1:000000000000:jobs";
-    const [, mapping] = await call(
-      ["sqs", "CreateQueue", { QueueName: "jobs" }],
-      ["lambda", "CreateEventSourceMapping", { FunctionName: "hello", EventSourceArn: arn, BatchSize: 1 }],
-    );
-    expect(mapping?.error).toBeUndefined();
-    await call(["s3", "DeleteObject", { Bucket: "functions", Key: "from-the-function" }]);
-    const url = queueUrl.replace(/functions$/, "jobs");
-    await call(["sqs", "SendMessage", { QueueUrl: url, MessageBody: "work" }]);
-    // The event of a queue names no bucket: that the function ran is seen in the queue, which is emptied or tries again.
-    await until(
-      async () => {
-        const [left] = await call(["sqs", "GetQueueAttributes", { QueueUrl: url, AttributeNames: ["All"] }]);
-        const attributes = left?.answer?.Attributes as Record<string, string> | undefined;
-        return attributes?.ApproximateNumberOfMessages === "0";
-      },
-      30,
-      "the message was taken by the function",
-    );
+    await functions.worksOn(await functions.listen());
   });
 
   test("the images it needs are counted, below their cap", async () => {
@@ -109,11 +159,28 @@ describe("Lambda in a Docker of the pod's own", () => {
       return (restartsOf(status.initContainerStatuses, "docker") ?? 0) > 0;
     };
     await until(restarted, 60, "Docker was started again");
-    await until(
-      async () => (await invoke({ bucket: "functions", queueUrl })).startsWith("answered"),
-      120,
-      "it runs again",
-    );
+    await until(async () => (await functions.invoke(functions.work)).startsWith("answered"), 120, "it runs again");
+  });
+});
+
+describeWith("localstack-persist", "functions in the edition that keeps its data", () => {
+  let functions: Functions;
+
+  beforeAll(async () => {
+    await importImage(pathOf("localstack-persist.tar"));
+    functions = await Functions.deploy("functions", 30660, { edition: "community" });
+  });
+  afterAll(() => removeLocalStack(functions?.stack));
+
+  test("a queue calls its function after a restart, before anybody else does", async () => {
+    const { stack } = functions;
+    await functions.invoke(functions.work, archive);
+    const jobs = await functions.listen();
+    await functions.worksOn(jobs);
+    const { metadata } = await localstackPod(stack.namespace);
+    await kubectl("-n", stack.namespace, "delete", "pod", metadata.name);
+    await kubectl("-n", stack.namespace, "rollout", "status", "deploy/localstack", "--timeout=120s");
+    await functions.worksOn(jobs);
   });
 });
 

@@ -5,7 +5,13 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Outcome } from "./aws/call.ts";
 import { until } from "./cluster.ts";
 import { type Laptop, programFile } from "./laptop.ts";
-import { deployLocalStack, killContainer, removeLocalStack, type TestLocalStack } from "./localstack.ts";
+import {
+  deployLocalStack,
+  killContainer,
+  removeLocalStack,
+  resolvesInPods,
+  type TestLocalStack,
+} from "./localstack.ts";
 
 const GIB = 2 ** 30;
 
@@ -38,6 +44,8 @@ describe("programs of people, with nothing set but endpoint, region and credenti
     stack = await deployLocalStack("sdk", 30710, { storage: "4Gi", reserve: "256Mi" });
     laptop = stack.laptop;
     console.log(`a stack with LocalStack was up after ${((performance.now() - begun) / 1000).toFixed(0)} s`);
+    // As at home: LocalStack itself behaves in another way once its name has an address.
+    await resolvesInPods(stack);
   });
   afterAll(() => removeLocalStack(stack));
 

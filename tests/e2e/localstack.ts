@@ -91,6 +91,18 @@ async function answersClients({ host, outputs, laptop }: TestLocalStack): Promis
   await until(async () => (await asked()).exitCode === 0, 60, `${host} answers`);
 }
 
+/** Until pods find it by its name: CoreDNS reads a changed ConfigMap a minute later. */
+export async function resolvesInPods({ namespace, host }: TestLocalStack): Promise<void> {
+  const exec = ["-n", namespace, "exec", "deploy/localstack", "-c", "localstack", "--"];
+  const lookup = [...exec, "python3", "-c", `import socket; socket.getaddrinfo("${host}", None)`];
+  const resolves = () =>
+    kubectl(...lookup).then(
+      () => true,
+      () => false,
+    );
+  await until(resolves, 150, `pods resolve ${host}`);
+}
+
 export async function removeLocalStack(stack: TestLocalStack | undefined): Promise<void> {
   if (!stack) return;
   await stack.laptop.stop();

@@ -1,13 +1,18 @@
 import { execa } from "execa";
-import { expect, inject, test } from "vitest";
+import { beforeAll, expect, inject, test } from "vitest";
 import { parse } from "yaml";
+import { clientTools } from "../tools.ts";
 import { kubectl, lab, registryPod } from "./cluster.ts";
 
 const output = inject("startOutput");
 
-test("npm start tells the address, the login, the CA file and three commands", () => {
+// The fourth command is for an AWS CLI of the person's own: Debian's.
+beforeAll(clientTools);
+
+test("npm start tells the addresses, the login, the CA file and four commands", () => {
   for (const line of [
     /address +https:\/\/127\.0\.0\.1:30500/,
+    /AWS +https:\/\/127\.0\.0\.1:30566/,
     /login +homelab/,
     /password +\S{20,}/,
     /CA file +\S+ca\.crt/,
@@ -15,17 +20,19 @@ test("npm start tells the address, the login, the CA file and three commands", (
   ]) {
     expect(output).toMatch(line);
   }
-  expect(commands()).toHaveLength(3);
+  expect(commands()).toHaveLength(4);
 });
 
-test("the three commands do what they say, typed as they are printed", async () => {
-  const [push = "", list = "", run = ""] = commands();
+test("the four commands do what they say, typed as they are printed", async () => {
+  const [push = "", list = "", run = "", bucket = ""] = commands();
   expect((await shell(push)).exitCode).toBe(0);
   expect(JSON.parse((await shell(list)).stdout)).toMatchObject({
     repositories: expect.arrayContaining(["hello/busybox"]),
   });
   const pod = await shell(run);
   expect(pod.stdout, pod.stderr).toContain("hello from your registry");
+  const made = await shell(bucket);
+  expect(made.stdout, made.stderr).toContain("make_bucket: hello");
 });
 
 test("a second npm start changes nothing and takes seconds", async () => {
@@ -51,9 +58,9 @@ test("npm start without root says in one sentence what to use instead", async ()
   expect(stderr).toMatch(/root.*; or deploy to a cluster of your own: pulumi up -s homelab/);
 });
 
-/** The commands that are printed: the indented lines after "Three commands to try". */
+/** The commands that are printed: the indented lines after "Four commands to try". */
 function commands(): string[] {
-  return (output.split("Three commands to try")[1] ?? "").split("\n").filter((line) => /^ {2}\S/.test(line));
+  return (output.split("Four commands to try")[1] ?? "").split("\n").filter((line) => /^ {2}\S/.test(line));
 }
 
 function shell(command: string) {

@@ -502,6 +502,14 @@ describe("bodies stream", () => {
 });
 
 describe("connections", () => {
+  test.each([
+    ["GET", null],
+    ["PUT", "object"],
+  ])("%s asks LocalStack by name to keep the connection: it closes every other one", async (method, body) => {
+    await fetch(`${front.url}/bucket/key`, { method, body });
+    expect(upstream.last.headers).toContainEqual(["Connection", "keep-alive"]);
+  });
+
   test("one that LocalStack closes when it was idle for a second costs no request", async () => {
     const other = await startFront();
     const closing = await Recorder.start(other.layout.localstackPort, 1000);

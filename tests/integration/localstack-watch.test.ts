@@ -383,6 +383,8 @@ describe("metrics", () => {
     localstack.scripts = [
       { stage: "READY", name: "a.sh", state: "SUCCESSFUL" },
       { stage: "READY", name: "b.sh", state: "SUCCESSFUL" },
+      { stage: "START", name: "homecloud-saving.py", state: "SUCCESSFUL" },
+      { stage: "READY", name: "00-homecloud-wake_lambda.py", state: "SUCCESSFUL" },
     ];
     localstack.services['odd"\\\n'] = "running";
     await started({ KEEP: "1", LAMBDA_IMAGES_LIMIT: "5" });

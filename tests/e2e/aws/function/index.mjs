@@ -1,5 +1,7 @@
 // A function as people write them, but for the SDK, which the lab's runtime has not: it speaks to the endpoints by itself.
-export async function handler(event) {
+export async function handler(asked) {
+  // A queue calls with its messages, people with what they want.
+  const event = asked.Records ? JSON.parse(asked.Records[0].body) : asked;
   if (event.fail) throw new RangeError("as it was asked to");
   // What LocalStack tells every function, and SDKs read.
   const object = await ask(`${process.env.AWS_ENDPOINT_URL}/${event.bucket}/from-the-function`, {
