@@ -30,9 +30,10 @@ const STACK_TRACE = /^\s+at .+:\d+|node:internal|goroutine \d+|panic:/m;
 
 /**
  * The registry's only pod is replaced, because its users and its certificate change: for some moments there is none. Whoever
- * connects is refused, or cut off, which kubelet tries again; no login and no certificate is refused.
+ * connects is refused, cut off or left without an answer, which kubelet tries again; no login and no certificate is refused.
  */
-const REGISTRY_AWAY = /connection refused|connection reset by peer|: EOF|503 Service Temporarily Unavailable/;
+const REGISTRY_AWAY =
+  /connection refused|connection reset by peer|: EOF|TLS handshake timeout|503 Service Temporarily Unavailable/;
 
 /** As it stands in docs/node-trust.md, of the node k3s-2 of the stack homelab. */
 const FORGET =

@@ -115,8 +115,9 @@ describeWith("pulumi", "with Pulumi's engine", () => {
     const { manifests } = await render(settings, generated, { project: "homecloud", stack: STACK, secrets: false });
     const rendered = manifests.map((manifest) => comparable(manifest as Manifest));
 
-    const byName = (a: Manifest, b: Manifest) =>
-      `${a.kind}/${a.metadata.name}`.localeCompare(`${b.kind}/${b.metadata.name}`);
+    // The namespace too: the engine's order, and so that of two objects of one name, is another each time.
+    const name = ({ kind, metadata }: Manifest) => `${kind}/${metadata.namespace}/${metadata.name}`;
+    const byName = (a: Manifest, b: Manifest) => name(a).localeCompare(name(b));
     expect(real.length).toBeGreaterThan(8);
     expect(rendered.sort(byName)).toEqual(real.sort(byName));
   });
@@ -265,7 +266,7 @@ describeWith("pulumi", "with Pulumi's engine", () => {
 
 interface Manifest {
   kind: string;
-  metadata: { name: string; annotations?: Record<string, string> };
+  metadata: { name: string; namespace?: string; annotations?: Record<string, string> };
   [field: string]: unknown;
 }
 
