@@ -71,7 +71,8 @@ export class MockEngine implements pulumi.runtime.Mocks {
       async () => ({ asked, certPem: await make() }),
       (old) => old.asked === asked && isFresh(old.certPem),
     );
-    return { certPem: kept.certPem };
+    // As the provider's ends: a chain is one after the other.
+    return { certPem: `${kept.certPem.trimEnd()}\n` };
   }
 }
 

@@ -248,7 +248,9 @@ describe("a new generation of the CA", () => {
     const former = caCertificate(await rendered(NODE_PORT));
     const result = await rendered(next);
     const current = caCertificate(result);
-    const [server = "", cross = ""] = split(stringData(result, "registry-tls")["tls.crt"] ?? "");
+    const chain = stringData(result, "registry-tls")["tls.crt"] ?? "";
+    const [server = "", cross = ""] = split(chain);
+    expect(chain, "nginx reads no certificate that begins within a line").not.toMatch(/[^\n]-----BEGIN/);
 
     expect(current.subject).not.toBe(former.subject);
     expect(new X509Certificate(server).verify(current.publicKey)).toBe(true);
