@@ -1,7 +1,6 @@
 """Asks LocalStack how it is, and says it in one line for a person. Imported by watch.py."""
 
 import json
-import re
 import socket
 import time
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ MOST_BYTES = 1 << 20
 MISSED_ASKS = 3
 # LocalStack logs each question for its init scripts. They are at rest once it is ready.
 INIT_SECONDS = 60
-# How our own scripts are named, which people need not know of unless one fails (init-scripts.ts).
-OWN_SCRIPT = re.compile("(00-)?homecloud-")
+# Scripts of our own (init-scripts.ts), which people need not know of unless one fails.
+OWN_PREFIX = "00-homecloud-"
 # A start takes half a minute, with much state on a slow node two.
 START_SECONDS = 180
 
@@ -33,7 +32,7 @@ class Init:
     scripts: list[dict[str, str]]
 
     def of_people(self) -> list[dict[str, str]]:
-        return [script for script in self.scripts if not OWN_SCRIPT.match(script["name"])]
+        return [script for script in self.scripts if not script["name"].startswith(OWN_PREFIX)]
 
 
 @dataclass(frozen=True)

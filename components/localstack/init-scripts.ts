@@ -7,8 +7,8 @@ export const INIT_FOLDER = "/etc/localstack/init/ready.d";
 /** Where it looks for scripts to run, in its own process where they are Python, while it starts. */
 export const START_FOLDER = "/etc/localstack/init/start.d";
 
-/** How the names begin of what LocalStack runs of ours: health.py tells people of their own scripts only. */
-export const OWN_PREFIX = "homecloud-";
+/** How the names begin of what LocalStack runs of ours, before people's: health.py, which has it too, tells of theirs only. */
+export const OWN_PREFIX = "00-homecloud-";
 
 /** What LocalStack runs: shell scripts and Python, in the order of their names. */
 const SCRIPT = /^[A-Za-z0-9._-]+\.(sh|py)$/;

@@ -124,19 +124,20 @@ function startCommand(): string {
 
 /** What mends LocalStack from within; its pro edition stores and saves in ways of its own. */
 function ownScripts({ edition, lambda }: LocalStackSettings): VolumeMount[] {
-  const wake = { ...files, mountPath: `${INIT_FOLDER}/00-${OWN_PREFIX}wake_lambda.py`, subPath: "wake_lambda.py" };
   return [
     startScript("loopback.py"),
     ...(edition === "pro" ? [] : [startScript("whole_uploads.py")]),
     ...(edition === "community" ? [startScript("saving.py")] : []),
-    ...(edition === "community" && lambda.mode !== "none" ? [wake] : []),
+    ...(edition === "community" && lambda.mode !== "none" ? [ownScript(INIT_FOLDER, "wake_lambda.py")] : []),
   ];
 }
 
 /** A script that LocalStack runs in its own process while it starts. */
-const startScript = (name: string): VolumeMount => ({
+const startScript = (name: string): VolumeMount => ownScript(START_FOLDER, name);
+
+const ownScript = (folder: string, name: string): VolumeMount => ({
   ...files,
-  mountPath: `${START_FOLDER}/${OWN_PREFIX}${name}`,
+  mountPath: `${folder}/${OWN_PREFIX}${name}`,
   subPath: name,
 });
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { clientTools } from "../tools.ts";
+import type { Outcome } from "./aws/call.ts";
 
 /** What a command printed and how it ended. */
 export interface Ended {
@@ -12,6 +13,9 @@ export interface Ended {
   stdout: string;
   stderr: string;
 }
+
+/** An operation of the SDK. */
+export type Call = [service: string, operation: string, input: object];
 
 interface Running extends PromiseLike<unknown> {
   kill(): boolean;
@@ -82,6 +86,11 @@ export class Laptop {
     const { exitCode, stdout, stderr } = await this.run("node", [programFile(name), ...args], env);
     if (exitCode !== 0) throw new Error(`${name} ${args.join(" ")} failed:\n${stderr}`);
     return stdout;
+  }
+
+  /** Operations of the SDK, one after the other, and what came of each. */
+  async call(calls: Call[], env: Record<string, string> = {}): Promise<Outcome[]> {
+    return JSON.parse(await this.program("call", [JSON.stringify(calls)], env)) as Outcome[];
   }
 
   /** Debian's AWS CLI. */

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildFunctionImages } from "../../lab/images/import.ts";
 import { importImage } from "../../lab/lab.ts";
 import { describeWith, pathOf } from "../optional.ts";
-import type { Outcome } from "./aws/call.ts";
 import { kubectl, until } from "./cluster.ts";
 import {
   deployLocalStack,
@@ -34,16 +33,12 @@ class Functions {
     const imagesFolder = await buildFunctionImages(() => {});
     const lambda = { mode: "dind", imageStorage: "768Mi", imagesFolder };
     const stack = await deployLocalStack(name, port, { storage: "2Gi", lambda, ...settings });
-    const [, queue] = await callOn(stack, [
+    const [, queue] = await stack.laptop.call([
       ["s3", "CreateBucket", { Bucket: "functions" }],
       ["sqs", "CreateQueue", { QueueName: "functions" }],
     ]);
     await resolvesInPods(stack);
     return new Functions(stack, String(queue?.answer?.QueueUrl));
-  }
-
-  call(...calls: Call[]): Promise<Outcome[]> {
-    return callOn(this.stack, calls);
   }
 
   /** Calls the function `hello`, which is made first where its code is given. Returns how it ended, and with what. */
@@ -59,10 +54,10 @@ class Functions {
   /** Lets messages of a new queue call the function. Returns the queue's URL. */
   async listen(): Promise<string> {
     const arn = "arn:aws:sqs:us-east-1:000000000000:jobs";
-    const [jobs, mapping] = await this.call(
+    const [jobs, mapping] = await this.stack.laptop.call([
       ["sqs", "CreateQueue", { QueueName: "jobs" }],
       ["lambda", "CreateEventSourceMapping", { FunctionName: "hello", EventSourceArn: arn, BatchSize: 1 }],
-    );
+    ]);
     expect(mapping?.error).toBeUndefined();
     return String(jobs?.answer?.QueueUrl);
   }
@@ -70,19 +65,15 @@ class Functions {
   /** Sends a message with work, and waits until the function has done it. */
   async worksOn(jobs: string): Promise<void> {
     const written = { Bucket: "functions", Key: "from-the-function" };
-    await this.call(
+    const { laptop } = this.stack;
+    await laptop.call([
       ["s3", "DeleteObject", written],
       ["sqs", "SendMessage", { QueueUrl: jobs, MessageBody: JSON.stringify(this.work) }],
-    );
-    const done = async () => (await this.call(["s3", "HeadObject", written]))[0]?.error === undefined;
+    ]);
+    const done = async () => (await laptop.call([["s3", "HeadObject", written]]))[0]?.error === undefined;
     await until(done, 60, "the message called the function");
   }
 }
-
-type Call = [service: string, operation: string, input: object];
-
-const callOn = async ({ laptop }: TestLocalStack, calls: Call[]) =>
-  JSON.parse(await laptop.program("call", [JSON.stringify(calls)])) as Outcome[];
 
 let archive: string;
 
@@ -123,10 +114,10 @@ describe("Lambda in a Docker of the pod's own", () => {
     console.log(`made, started and called in ${((performance.now() - begun) / 1000).toFixed(1)} s: ${answer}`);
 
     expect(JSON.parse(answer.replace("answered: ", ""))).toMatchObject({ object: 200, message: 200, stage: "home" });
-    const [object, message] = await functions.call(
+    const [object, message] = await stack.laptop.call([
       ["s3", "HeadObject", { Bucket: "functions", Key: "from-the-function" }],
       ["sqs", "ReceiveMessage", { QueueUrl: functions.queueUrl, WaitTimeSeconds: 5 }],
-    );
+    ]);
     expect(object?.answer).toMatchObject({ ContentLength: 5 });
     expect(message?.answer?.Messages).toMatchObject([{ Body: "hello from the function" }]);
   });

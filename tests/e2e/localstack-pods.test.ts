@@ -13,6 +13,7 @@ import {
   localstackPod,
   metricsPage,
   removeLocalStack,
+  resolvesInPods,
   type TestLocalStack,
 } from "./localstack.ts";
 
@@ -74,21 +75,16 @@ describe("init scripts", () => {
 
   test("what they made is there", async () => {
     const { laptop } = stack;
-    const calls = [
+    const outcomes = await laptop.call([
       ["s3", "HeadBucket", { Bucket: "reports-archive" }],
       ["sqs", "GetQueueUrl", { QueueName: "invoices" }],
-    ];
-    const outcomes = JSON.parse(await laptop.program("call", [JSON.stringify(calls)]));
+    ]);
     expect(outcomes).toMatchObject([{ answer: {} }, { answer: { QueueUrl: expect.stringContaining("/invoices") } }]);
   });
 });
 
 describe("pods in a namespace that asked for the settings", () => {
-  beforeAll(async () => {
-    // It rereads by itself in two minutes or so (traefik.test.ts waits for that); a new pod reads at once.
-    await kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns");
-    await kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s");
-  });
+  beforeAll(() => resolvesInPods(stack));
 
   test("the example runs as it is", async () => {
     expect(await runPod("example", { image: AWS_IMAGE })).toBe("today.txt: all is well");
@@ -96,8 +92,7 @@ describe("pods in a namespace that asked for the settings", () => {
 
   test("a queue's URL from outside is good inside, as it was returned", async () => {
     const url = (await stack.laptop.program("queue", ["from-outside"])).split("\n")[0] ?? "";
-    const calls = JSON.stringify([["sqs", "SendMessage", { QueueUrl: url, MessageBody: "hello from the laptop" }]]);
-    await stack.laptop.program("call", [calls]);
+    await stack.laptop.call([["sqs", "SendMessage", { QueueUrl: url, MessageBody: "hello from the laptop" }]]);
     const printed = await runPod("queue-url", { image: AWS_IMAGE, args: ["aws/queue-url.ts", url] });
     expect(printed).toBe("hello from the laptop");
   });
@@ -132,8 +127,7 @@ describe("metrics", () => {
     expect(count(before, 'init_scripts{state="successful"}')).toBe(2);
 
     await stack.laptop.program("bucket", ["counted"]);
-    const unsupported = JSON.stringify([["s3", "GetObjectTorrent", { Bucket: "counted", Key: "x" }]]);
-    await stack.laptop.program("call", [unsupported]);
+    await stack.laptop.call([["s3", "GetObjectTorrent", { Bucket: "counted", Key: "x" }]]);
     await sleep(2500);
     const after = samples(await metricsPage(NAMESPACE, "/metrics"));
     const more = (name: string) => count(after, name) - count(before, name);

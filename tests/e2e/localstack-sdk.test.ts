@@ -2,7 +2,6 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Outcome } from "./aws/call.ts";
 import { until } from "./cluster.ts";
 import { type Laptop, programFile } from "./laptop.ts";
 import {
@@ -14,11 +13,6 @@ import {
 } from "./localstack.ts";
 
 const GIB = 2 ** 30;
-
-/** Operations of the SDK, one after the other, and what came of each. */
-async function call(laptop: Laptop, calls: [string, string, object][], env = {}): Promise<Outcome[]> {
-  return JSON.parse(await laptop.program("call", [JSON.stringify(calls)], env)) as Outcome[];
-}
 
 /** curl over verified TLS: status and body. */
 async function curl(laptop: Laptop, ...args: string[]): Promise<{ status: number; body: string }> {
@@ -138,7 +132,7 @@ describe("programs of people, with nothing set but endpoint, region and credenti
 
   describe("errors are AWS's, by the names that the SDK knows", () => {
     test("what is not there", async () => {
-      const outcomes = await call(laptop, [
+      const outcomes = await laptop.call([
         ["s3", "GetObject", { Bucket: "no-such-bucket", Key: "x" }],
         ["s3", "GetObject", { Bucket: "photos", Key: "x" }],
         ["sqs", "GetQueueUrl", { QueueName: "none" }],
@@ -158,7 +152,7 @@ describe("programs of people, with nothing set but endpoint, region and credenti
 
     test("what LocalStack cannot do, at once and without a retry", async () => {
       const unsupported = "not yet been emulated by LocalStack";
-      const outcomes = await call(laptop, [
+      const outcomes = await laptop.call([
         ["s3", "GetObjectTorrent", { Bucket: "photos", Key: "x" }],
         ["lambda", "PutRuntimeManagementConfig", { FunctionName: "none", UpdateRuntimeOn: "Auto" }],
         ["dynamodb", "ListExports", {}],
@@ -179,13 +173,12 @@ describe("programs of people, with nothing set but endpoint, region and credenti
 
     test("a wrong region", async () => {
       const inRegion = (region: string) => ({ CreateBucketConfiguration: { LocationConstraint: region } });
-      const [elsewhere] = await call(
-        laptop,
+      const [elsewhere] = await laptop.call(
         [["s3", "CreateBucket", { Bucket: "elsewhere", ...inRegion("us-west-2") }]],
         { BUCKET_REGION: "eu-central-1" },
       );
       expect(elsewhere?.error).toMatchObject({ name: "IllegalLocationConstraintException", status: 400 });
-      const [nowhere] = await call(laptop, [["s3", "CreateBucket", { Bucket: "nowhere", ...inRegion("mars-1") }]]);
+      const [nowhere] = await laptop.call([["s3", "CreateBucket", { Bucket: "nowhere", ...inRegion("mars-1") }]]);
       expect(nowhere?.error).toMatchObject({ name: "InvalidLocationConstraint", status: 400 });
     });
   });
@@ -223,7 +216,7 @@ describe("programs of people, with nothing set but endpoint, region and credenti
 
   test("an address that is not of the home network is refused, in each service's own words", async () => {
     stack = await deployLocalStack("sdk", 30710, { storage: "4Gi", reserve: "256Mi", allowedRanges: ["192.0.2.0/24"] });
-    const outcomes = await call(laptop, [
+    const outcomes = await laptop.call([
       ["s3", "ListBuckets", {}],
       ["s3", "PutObject", { Bucket: "photos", Key: "x", Body: "x" }],
       ["sqs", "ListQueues", {}],
@@ -265,7 +258,7 @@ describe("a small LocalStack that checks signatures", () => {
     const QueueUrl = (await laptop.program("queue", ["orders"])).split("\n")[0];
     const message = { QueueUrl, MessageBody: "x" };
     const item = { TableName: "orders", Item: { customer: { S: "ada" }, order: { N: "19" } } };
-    const [, topic] = await call(laptop, [
+    const [, topic] = await laptop.call([
       ["sqs", "SendMessage", message],
       ["sns", "CreateTopic", { Name: "orders" }],
     ]);
@@ -280,7 +273,7 @@ describe("a small LocalStack that checks signatures", () => {
     expect(filled).toMatchObject({ name: "QuotaExceeded", httpStatusCode: 403, attempts: 1 });
     expect(filled.message).toMatch(full);
 
-    const refused = await call(laptop, [
+    const refused = await laptop.call([
       ["s3", "PutObject", { Bucket: "full", Key: "x", Body: "x" }],
       ["s3", "CreateMultipartUpload", { Bucket: "full", Key: "x" }],
       ["dynamodb", "PutItem", item],
@@ -297,7 +290,7 @@ describe("a small LocalStack that checks signatures", () => {
     for (const { error } of refused) expect(error?.message).toMatch(full);
 
     const others = Array.from({ length: filled.count }, (_, count) => ({ Key: `${count}` })).slice(1);
-    const goesOn = await call(laptop, [
+    const goesOn = await laptop.call([
       ["s3", "GetObject", { Bucket: "signed", Key: "letters/to ada.txt" }],
       ["s3", "ListObjectsV2", { Bucket: "full" }],
       ["dynamodb", "GetItem", { TableName: "orders", Key: { customer: { S: "ada" }, order: { N: "17" } } }],
@@ -316,7 +309,7 @@ describe("a small LocalStack that checks signatures", () => {
       ["dynamodb", "PutItem", item],
       ["sqs", "SendMessage", message],
     ];
-    await until(async () => (await call(laptop, writes)).every(({ error }) => !error), 15, "writes work again");
+    await until(async () => (await laptop.call(writes)).every(({ error }) => !error), 15, "writes work again");
     console.log(`writes again ${((performance.now() - deleted) / 1000).toFixed(1)} s after the deletes`);
   });
 });

@@ -91,16 +91,16 @@ async function answersClients({ host, outputs, laptop }: TestLocalStack): Promis
   await until(async () => (await asked()).exitCode === 0, 60, `${host} answers`);
 }
 
-/** Until pods find it by its name: CoreDNS reads a changed ConfigMap a minute later. */
+/**
+ * Until pods find it by its name. CoreDNS rereads by itself in two minutes or so (traefik.test.ts waits for that); a new pod
+ * reads at once.
+ */
 export async function resolvesInPods({ namespace, host }: TestLocalStack): Promise<void> {
+  await kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns");
+  await kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s");
   const exec = ["-n", namespace, "exec", "deploy/localstack", "-c", "localstack", "--"];
   const lookup = [...exec, "python3", "-c", `import socket; socket.getaddrinfo("${host}", None)`];
-  const resolves = () =>
-    kubectl(...lookup).then(
-      () => true,
-      () => false,
-    );
-  await until(resolves, 150, `pods resolve ${host}`);
+  await until(() => kubectl(...lookup).then(() => true), 150, `pods resolve ${host}`);
 }
 
 export async function removeLocalStack(stack: TestLocalStack | undefined): Promise<void> {

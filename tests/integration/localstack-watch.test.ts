@@ -383,7 +383,7 @@ describe("metrics", () => {
     localstack.scripts = [
       { stage: "READY", name: "a.sh", state: "SUCCESSFUL" },
       { stage: "READY", name: "b.sh", state: "SUCCESSFUL" },
-      { stage: "START", name: "homecloud-saving.py", state: "SUCCESSFUL" },
+      { stage: "START", name: "00-homecloud-saving.py", state: "SUCCESSFUL" },
       { stage: "READY", name: "00-homecloud-wake_lambda.py", state: "SUCCESSFUL" },
     ];
     localstack.services['odd"\\\n'] = "running";
