@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { clientTools } from "../tools.ts";
-import type { Outcome } from "./aws/call.ts";
+import type { Call, Outcome } from "./aws/call.ts";
 
 /** What a command printed and how it ended. */
 export interface Ended {
@@ -13,9 +13,6 @@ export interface Ended {
   stdout: string;
   stderr: string;
 }
-
-/** An operation of the SDK. */
-export type Call = [service: string, operation: string, input: object];
 
 interface Running extends PromiseLike<unknown> {
   kill(): boolean;

@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Call } from "./aws/call.ts";
 import { until } from "./cluster.ts";
 import { type Laptop, programFile } from "./laptop.ts";
 import {
@@ -304,7 +305,7 @@ describe("a small LocalStack that checks signatures", () => {
     expect(goesOn.map(({ error }) => error)).toEqual(goesOn.map(() => undefined));
 
     const deleted = performance.now();
-    const writes: [string, string, object][] = [
+    const writes: Call[] = [
       ["s3", "PutObject", { Bucket: "full", Key: "x", Body: "x" }],
       ["dynamodb", "PutItem", item],
       ["sqs", "SendMessage", message],

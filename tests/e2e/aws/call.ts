@@ -11,7 +11,8 @@ export interface Outcome {
   error?: { name: string; message: string; status: number | undefined; attempts: number | undefined };
 }
 
-type Call = [service: keyof typeof clients, operation: string, input: object];
+/** An operation of the SDK. */
+export type Call = [service: keyof typeof clients, operation: string, input: object];
 type Send = (command: object) => Promise<Record<string, unknown>>;
 
 const clients = {
