@@ -43,8 +43,9 @@ ${http.filter((section) => section !== "").join("\n")}
 
 /**
  * How a container starts its nginx. Not by the image's entry point: it edits files, and the root is read-only. One that was
- * killed finds its sockets again, as its memory volume lives as long as the pod, and nginx binds to none that exists.
+ * killed finds its sockets again, as its memory volume lives as long as the pod, and nginx binds to none that exists. They
+ * carry its name: it takes away no other's.
  */
 export function nginxCommand(name: string, { tmp, config }: NginxFolders): [string, ...string[]] {
-  return ["sh", "-c", `rm -f ${tmp}/*.sock && exec nginx -e stderr -p ${tmp}/ -c ${config}/${name}.conf`];
+  return ["sh", "-c", `rm -f ${tmp}/${name}-*.sock && exec nginx -e stderr -p ${tmp}/ -c ${config}/${name}.conf`];
 }

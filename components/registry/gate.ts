@@ -106,10 +106,10 @@ upstream registry { server ${loopback}:${registryPort}; keepalive 64; }
 # Writes have a relay of their own, which the quota container restarts to cut them at the limit.
 upstream writes { server ${loopback}:${writesPort}; keepalive 64; }
 upstream login { server ${loopback}:${loginPort}; keepalive 4; }
-upstream login_limits { server unix:${tmp}/login.sock; keepalive 4; }
-upstream denied { server unix:${tmp}/denied.sock; keepalive 4; }
-upstream full { server unix:${tmp}/full.sock; keepalive 4; }
-upstream maintenance { server unix:${tmp}/maintenance.sock; keepalive 4; }`;
+upstream login_limits { server unix:${tmp}/gate-login.sock; keepalive 4; }
+upstream denied { server unix:${tmp}/gate-denied.sock; keepalive 4; }
+upstream full { server unix:${tmp}/gate-full.sock; keepalive 4; }
+upstream maintenance { server unix:${tmp}/gate-maintenance.sock; keepalive 4; }`;
 
 /** $uri, not the request's line: the query carries the state of an upload. No header is logged that holds a credential. */
 const logging = ({ accessLog, counters }: Layout) => `
@@ -142,7 +142,7 @@ limit_req_zone $server_name zone=logins_in_total:32k rate=4r/s;
 limit_conn_zone $server_name zone=logins_at_once:32k;
 map $status $failed_login { 401 1; 429 1; }
 server {
-  listen unix:${tmp}/login.sock;
+  listen unix:${tmp}/gate-login.sock;
   server_name login;
   access_log ${counters}/logins.failed tick if=$failed_login;
   location / {
@@ -290,13 +290,13 @@ const namedAnswers = ({ state }: Layout, headers: string) => `  location @login_
 const answerServers = ({ tmp, state }: Layout) => `
 map $http_authorization $challenge { "" 'Basic realm="Registry"'; }
 server {
-  listen unix:${tmp}/denied.sock;
+  listen unix:${tmp}/gate-denied.sock;
   access_log off;
   default_type application/json;
   return 403 ${registryErrorJson("DENIED", "this user may only pull: log in as the user who pushes")};
 }
 server {
-  listen unix:${tmp}/full.sock;
+  listen unix:${tmp}/gate-full.sock;
   access_log off;
   default_type application/json;
   root ${state};
@@ -305,7 +305,7 @@ server {
   location = /${STATE_FILES.fullAnswer} { internal; }
 }
 server {
-  listen unix:${tmp}/maintenance.sock;
+  listen unix:${tmp}/gate-maintenance.sock;
   access_log off;
   default_type application/json;
   add_header Retry-After 30 always;

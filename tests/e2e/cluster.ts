@@ -86,8 +86,10 @@ export async function removeStack({ namespace }: TestStack): Promise<void> {
 
 /** Until the node's rules lead to the registry again: kube-proxy follows a new pod a second after it is ready. */
 export async function answers({ outputs, caFile }: TestStack): Promise<void> {
+  // Bounded: one connection that the node's rules have led to the pod before hangs longer than the whole wait.
+  const bounds = ["--connect-timeout", "2", "--max-time", "10"];
   const ping = () =>
-    execa("curl", ["--silent", "--output", "/dev/null", "--cacert", caFile, `${outputs.registryUrl}/v2/`]);
+    execa("curl", ["--silent", "--output", "/dev/null", ...bounds, "--cacert", caFile, `${outputs.registryUrl}/v2/`]);
   await until(async () => (await ping()).exitCode === 0, 60, `${outputs.registryUrl} answers`);
 }
 

@@ -87,7 +87,8 @@ async function laptopOf(outputs: LocalOutputs, dnsNames: string[], folder: strin
 async function answersClients({ host, outputs, laptop }: TestLocalStack): Promise<void> {
   const url = `${outputs.localstackEndpoint}/_localstack/health`;
   const { AWS_CA_BUNDLE: caFile = "" } = laptop.env;
-  const asked = () => laptop.run("curl", ["--silent", "--output", "/dev/null", "--cacert", caFile, url]);
+  const asked = () =>
+    laptop.run("curl", ["--silent", "--output", "/dev/null", "--max-time", "10", "--cacert", caFile, url]);
   await until(async () => (await asked()).exitCode === 0, 60, `${host} answers`);
 }
 

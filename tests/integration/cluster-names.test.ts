@@ -1,13 +1,13 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { renderRewrites } from "../../components/cluster-names.ts";
 import { prepareTools } from "../../lab/lab.ts";
+import { freePort } from "../ports.ts";
 
 const ingress = "10.43.7.7";
 const ingress6 = "fd00:43::7";
@@ -166,12 +166,4 @@ function address(data: Buffer): string {
   if (data.length === 4) return data.join(".");
   const groups = data.toString("hex").match(/.{4}/g) ?? [];
   return new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
 }

@@ -1,6 +1,4 @@
-import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,6 +8,7 @@ import { type LocalStackLayout, REFUSALS, refusalFile, STATE_FILES } from "../..
 import { MESSAGE, REFUSAL_TEMPLATES } from "../../components/localstack/refusals.ts";
 import { renderUploads } from "../../components/localstack/uploads.ts";
 import { nginxCommand } from "../../components/nginx.ts";
+import { freePorts } from "../ports.ts";
 import type { PodTools } from "./pod.ts";
 
 const relayScript = new URL("../../components/localstack/relay.sh", import.meta.url).pathname;
@@ -162,7 +161,7 @@ export class Front {
 }
 
 async function hostLayout(root: string): Promise<LocalStackLayout> {
-  const [gatePort, metricsPort, localstackPort, uploadsPort] = await freePorts();
+  const [gatePort, metricsPort, localstackPort, uploadsPort] = await freePorts(4);
   if (!gatePort || !metricsPort || !localstackPort || !uploadsPort) throw new Error("no free ports");
   const folders = ["volume", "state", "counters", "tmp", "config", "certificate"] as const;
   return {
@@ -173,17 +172,4 @@ async function hostLayout(root: string): Promise<LocalStackLayout> {
     >),
     accessLog: join(root, "access.log"),
   };
-}
-
-async function freePorts(): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: 4 }, async () => {
-      const server = createServer().listen(0, "127.0.0.1");
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return ports;
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { podTools, testTools } from "../tools.ts";
 import { errorOf, RegistryClient } from "./client.ts";
 import { Pod, WRITER } from "./pod.ts";
@@ -106,6 +106,14 @@ test("a gate that was killed starts again on what it has left", async () => {
   pod.start("gate");
   await pod.untilHealthy();
   expect((await client.request("/v2/")).status).toBe(200);
+});
+
+test("a login check that starts after the gate leaves it its sockets: logins work", async () => {
+  await pod.restart();
+  await pod.kill("login");
+  pod.start("login");
+  // Unlike health, which asks the login check by itself, a login goes the whole way.
+  await vi.waitFor(async () => expect((await client.request("/v2/")).status).toBe(200), { timeout: 5_000 });
 });
 
 test("whoever was in stays in while the login check is away", async () => {

@@ -1,8 +1,6 @@
 import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { type ClientRequest, request } from "node:http";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,6 +14,7 @@ import {
 } from "../../components/registry/files.ts";
 import { type RegistryUser, renderHtpasswd } from "../../components/registry/htpasswd.ts";
 import type { Layout } from "../../components/registry/layout.ts";
+import { freePorts } from "../ports.ts";
 import { basic, type Credentials, sha256 } from "./client.ts";
 
 /** Programs that the pod's images carry, as paths on this machine. */
@@ -323,17 +322,4 @@ async function hostLayout(root: string): Promise<Layout> {
     certificate: `${root}/certificate`,
     accessLog: `${root}/access.log`,
   };
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, "127.0.0.1");
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return ports;
 }

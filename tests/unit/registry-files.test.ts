@@ -88,7 +88,7 @@ describe("the gate", () => {
   });
 
   test("limits how often bcrypt is asked: by client and user, by client, and in total", () => {
-    const limited = block(gate(), "server {\n  listen unix:/tmp/login.sock;");
+    const limited = block(gate(), "server {\n  listen unix:/tmp/gate-login.sock;");
 
     expect(gate()).toContain('limit_req_zone "$http_x_client_address $remote_user" ');
     expect(gate()).toContain("limit_req_zone $http_x_client_address ");
@@ -193,10 +193,10 @@ describe("the gate", () => {
   test("answers in the registry's own form, with the code that clients print", () => {
     expect(block(gate(), "location @login_required {")).toContain('"code":"UNAUTHORIZED"');
     expect(block(gate(), "location @too_many {")).toContain('"code":"TOOMANYREQUESTS"');
-    expect(block(gate(), "server {\n  listen unix:/tmp/denied.sock")).toContain(
+    expect(block(gate(), "server {\n  listen unix:/tmp/gate-denied.sock")).toContain(
       'return 403 \'{"errors":[{"code":"DENIED"',
     );
-    const maintenance = block(gate(), "server {\n  listen unix:/tmp/maintenance.sock");
+    const maintenance = block(gate(), "server {\n  listen unix:/tmp/gate-maintenance.sock");
     expect(maintenance).toContain("Retry-After 30");
     expect(maintenance).toContain("return 503 ");
   });
