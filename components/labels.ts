@@ -12,5 +12,8 @@ export function selectorOf(name: string): Record<string, string> {
   return { "app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "homecloud" };
 }
 
+/** Selects everything of this program. */
+export const PART_OF = "app.kubernetes.io/part-of=homecloud";
+
 /** Names the stack that a namespace belongs to: the provider that takes a kept one back would take any other's as well. */
 export const STACK_ANNOTATION = "homecloud/stack";

@@ -45,6 +45,10 @@ const DEBIAN_TOOLS = {
   ps: "procps",
   dnsmasq: "dnsmasq-base",
   aws: "awscli",
+  prometheus: "prometheus",
+  promtool: "prometheus",
+  zsh: "zsh",
+  fish: "fish",
 } as const;
 
 /** Programs built from source, and the build of each. */
@@ -79,6 +83,12 @@ export const NODE_TOOLS = [
 /** What only tests of LocalStack's clients have: the home network's DNS, and the AWS CLI. */
 export const CLIENT_TOOLS = ["dnsmasq", "aws"] as const satisfies ToolName[];
 
+/** What only tests of the monitoring have. */
+export const MONITORING_TOOLS = ["prometheus", "promtool"] as const satisfies ToolName[];
+
+/** What only tests of the completion have, beside this machine's bash. */
+export const SHELL_TOOLS = ["zsh", "fish"] as const satisfies ToolName[];
+
 /** Programs that run in images and on test nodes only, and plugins. A `docker` of the machine's own stays what it is. */
 const UNWRAPPED: readonly ToolName[] = [
   "bridge",
@@ -97,7 +107,8 @@ type GoTool = keyof typeof GO_TOOLS;
 export type ToolName = DebianTool | GoTool;
 
 export const LAB_TOOLS = ([...Object.keys(DEBIAN_TOOLS), ...Object.keys(GO_TOOLS)] as ToolName[]).filter(
-  (name) => !([...NODE_TOOLS, ...CLIENT_TOOLS] as readonly ToolName[]).includes(name),
+  (name) =>
+    !([...NODE_TOOLS, ...CLIENT_TOOLS, ...MONITORING_TOOLS, ...SHELL_TOOLS] as readonly ToolName[]).includes(name),
 );
 
 export interface Tools {

@@ -1,5 +1,5 @@
 import { prepareTools, type ToolName, type Tools } from "../lab/lab.ts";
-import { CLIENT_TOOLS, NODE_TOOLS, unpackedProgram } from "../lab/tools.ts";
+import { CLIENT_TOOLS, MONITORING_TOOLS, NODE_TOOLS, SHELL_TOOLS, unpackedProgram } from "../lab/tools.ts";
 import type { PodTools } from "./integration/pod.ts";
 
 /** What the integration tests run: no cluster, no root. */
@@ -18,6 +18,16 @@ export function nodeTools(): Promise<Tools> {
 /** What tests of LocalStack's clients run, which need root (tests/e2e/laptop.ts). */
 export function clientTools(): Promise<Tools> {
   return prepareTools((line) => console.error(line), CLIENT_TOOLS);
+}
+
+/** Prometheus, and what checks its rules. */
+export function monitoringTools(): Promise<Tools> {
+  return prepareTools((line) => console.error(line), MONITORING_TOOLS);
+}
+
+/** Shells that this machine need not have. */
+export function shellTools(): Promise<Tools> {
+  return prepareTools((line) => console.error(line), SHELL_TOOLS);
 }
 
 /** The programs of the registry's pod. busybox as unpacked: a wrapper would not see by which name it was called. */

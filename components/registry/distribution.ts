@@ -1,8 +1,11 @@
 import { stringify } from "yaml";
 import type { Layout } from "./layout.ts";
 
-/** Longest list of repositories that one request may ask for; the web page asks for as many. */
-export const CATALOG_LIMIT = 10_000;
+/**
+ * Longest list of repositories that one request may ask for; the web page asks for as many, and once only. Far above what
+ * a home has: distribution sets aside 16 bytes for each that is asked for (1.6 MB), and reads as many folders as there are.
+ */
+export const CATALOG_LIMIT = 100_000;
 
 /**
  * config.yml of distribution 3.1. Nobody logs in here: the gate does it, and the registry listens on loopback only.

@@ -34,6 +34,7 @@ export function renderPublicFiles(layout: Layout, options: GateOptions): Record<
     "writes.conf": renderWrites(layout),
     "measure.sh": script("measure.sh"),
     "collect-garbage.sh": script("collect-garbage.sh"),
+    "survey.awk": script("survey.awk"),
   };
 }
 

@@ -1,4 +1,4 @@
-import { BODY_STEP, nginxMain, quoteExactly } from "../nginx.ts";
+import { BODY_STEP, nginxMain, quoteExactly, redirectForwarded, tlsLines } from "../nginx.ts";
 import { registryErrorJson } from "./errors.ts";
 import { type Layout, STATE_FILES } from "./layout.ts";
 import { MAINTENANCE_ANSWER } from "./writes.ts";
@@ -160,7 +160,7 @@ server {
 const frontServer = (layout: Layout, options: GateOptions) => `
 server {
   listen ${layout.gatePort}${options.tls ? " ssl" : ""};
-  ${options.tls ? tlsLines(layout) : plainLines}
+  ${options.tls ? tlsLines(layout.certificate) : redirectForwarded}
   server_tokens off;
   default_type application/json;
   # @unavailable is an error page that has an error page of its own.
@@ -197,18 +197,6 @@ ${loginLocation}
 ${namedAnswers(layout, securityHeaders(options))}
 }
 ${options.tls ? "" : forwardedScheme}`;
-
-/** HTTP/1.1 only: nginx's HTTP/2 takes uploads in windows of 64 KB, 13 MB/s at 5 ms of Wi-Fi. */
-const tlsLines = ({ certificate }: Layout) => `ssl_certificate ${certificate}/tls.crt;
-  ssl_certificate_key ${certificate}/tls.key;
-  ssl_protocols TLSv1.2 TLSv1.3;
-  ssl_session_cache shared:tls:2m;
-  ssl_session_tickets off;
-  # Plain HTTP sent to this port.
-  error_page 497 =308 https://$http_host$request_uri;`;
-
-/** The ingress hands plain HTTP on too, and says so in a header: this works with every controller. */
-const plainLines = `if ($http_x_forwarded_proto = "http") { return 308 https://$host$request_uri; }`;
 
 const forwardedScheme = `map $http_x_forwarded_proto $forwarded_scheme { default $http_x_forwarded_proto; "" $scheme; }`;
 

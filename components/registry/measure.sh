@@ -22,6 +22,7 @@ flag() { # FILE 0|1
 gib() { awk -v b="$1" 'BEGIN { if (b >= 1073741824) printf "%.1f GiB", b / 1073741824; else printf "%.1f MiB", b / 1048576 }'; }
 
 start_health() { watch_health & health=$!; }
+start_watch() { watch_writes & watch=$!; }
 
 start_relay() { nginx -e stderr -p "$TMP/" -c "$WRITES_CONF" & relay=$!; }
 
@@ -71,8 +72,17 @@ watch_collector() {
 
 # `unknown` where the relay does not answer: nobody may take that for none.
 count_writers() {
-  writers=$(timeout 5 wget -q -O - "$WRITERS_URL" 2>/dev/null | awk '/Writing/ { print $4 - 1 }')
-  put writers "${writers:-unknown}"
+  counted=$(timeout 5 wget -q -O - "$WRITERS_URL" 2>/dev/null | awk '/Writing/ { print $4 - 1 }')
+  put writers "${counted:-unknown}"
+}
+
+# A loop of its own: a walk over a large volume takes minutes on a slow disk, and nobody who holds the lock waits so long.
+watch_writes() {
+  while :; do
+    watch_collector
+    count_writers
+    sleep 1
+  done
 }
 
 tally() { # NAME : events so far; the file is emptied before it fills the memory volume
@@ -102,6 +112,8 @@ watch_health() {
 }
 
 publish() {
+  if [ -f "$STATE/healthy" ]; then healthy=1; else healthy=0; fi
+  if [ -f "$STATE/maintenance" ]; then maintenance=1; else maintenance=0; fi
   put metrics.txt "# HELP homecloud_registry_used_bytes What the registry's volume holds, uploads included.
 # TYPE homecloud_registry_used_bytes gauge
 homecloud_registry_used_bytes $used
@@ -120,12 +132,21 @@ homecloud_registry_upload_bytes $upload_bytes
 # HELP homecloud_registry_full 1 while new uploads are refused.
 # TYPE homecloud_registry_full gauge
 homecloud_registry_full $full
+# HELP homecloud_registry_healthy 1 while the registry is ready to be used.
+# TYPE homecloud_registry_healthy gauge
+homecloud_registry_healthy $healthy
+# HELP homecloud_registry_metrics_timestamp_seconds When these figures were written: they stay where the quota container dies.
+# TYPE homecloud_registry_metrics_timestamp_seconds gauge
+homecloud_registry_metrics_timestamp_seconds $(date +%s)
 # HELP homecloud_registry_maintenance 1 while garbage is collected.
 # TYPE homecloud_registry_maintenance gauge
 homecloud_registry_maintenance $maintenance
+# HELP homecloud_registry_last_collection_timestamp_seconds When the last collection ended well. 0: there was none.
+# TYPE homecloud_registry_last_collection_timestamp_seconds gauge
+homecloud_registry_last_collection_timestamp_seconds $(stat -c %Y "$VOLUME/last-collection" 2>/dev/null || echo 0)
 # HELP homecloud_registry_writers Writes under way.
 # TYPE homecloud_registry_writers gauge
-homecloud_registry_writers ${writers:-NaN}
+homecloud_registry_writers $([ "$writers" = unknown ] && echo NaN || echo "$writers")
 # HELP homecloud_gate_requests_total Requests that the gate answered, by class of status.
 # TYPE homecloud_gate_requests_total counter
 homecloud_gate_requests_total{class=\"2xx\"} $(tally requests.2xx)
@@ -136,7 +157,7 @@ homecloud_gate_requests_total{class=\"5xx\"} $(tally requests.5xx)
 homecloud_gate_failed_logins_total $(tally logins.failed)"
 }
 
-stop() { kill "$health" 2>/dev/null; kill -QUIT "$relay" 2>/dev/null; wait "$relay" 2>/dev/null; exit 0; }
+stop() { kill "$health" "$watch" 2>/dev/null; kill -QUIT "$relay" 2>/dev/null; wait "$relay" 2>/dev/null; exit 0; }
 
 mkdir -p "$STATE" "$LOCKS"
 : >>"$LOCKS/collect"
@@ -146,15 +167,16 @@ trap stop TERM INT QUIT
 used=$LIMIT uploads=0 upload_bytes=0 free=0
 start_relay
 start_health
+start_watch
 while :; do
   kill -0 "$relay" 2>/dev/null || start_relay
   kill -0 "$health" 2>/dev/null || start_health
-  watch_collector
-  count_writers
+  kill -0 "$watch" 2>/dev/null || start_watch
   measure
   decide
   tell
-  if [ "$over" = 1 ] && [ "${writers:-1}" -gt 0 ]; then cut_writes; fi
+  writers=$(cat "$STATE/writers" 2>/dev/null || echo unknown)
+  if [ "$over" = 1 ] && [ "$writers" != 0 ]; then cut_writes; fi
   publish
   sleep "$INTERVAL" &
   wait $!

@@ -84,12 +84,12 @@ function registryContainer(settings: RegistrySettings): Container {
     volumeMounts: [
       { name: "data", mountPath: LAYOUT.volume },
       { name: "config", mountPath: `${LAYOUT.config}/config.yml`, subPath: "config.yml", readOnly: true },
-      {
+      ...["collect-garbage.sh", "survey.awk"].map((file) => ({
         name: "files",
-        mountPath: `${LAYOUT.config}/collect-garbage.sh`,
-        subPath: "collect-garbage.sh",
+        mountPath: `${LAYOUT.config}/${file}`,
+        subPath: file,
         readOnly: true,
-      },
+      })),
       { name: "state", mountPath: LAYOUT.state, readOnly: true },
       { name: "locks", mountPath: LAYOUT.locks },
       { name: "registry-tmp", mountPath: LAYOUT.tmp },

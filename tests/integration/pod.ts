@@ -43,6 +43,8 @@ export interface PodOptions {
   trustedProxies?: string[];
   /** PEM. The gate terminates TLS with it, as where no ingress does. Defaults to plain HTTP. */
   tls?: { certificate: string; privateKey: string };
+  /** Seconds that each of the quota container's walks over the volume takes longer, as on a large one. Defaults to 0. */
+  slowWalk?: number;
 }
 
 export const WRITER = { name: "homelab", password: "correct horse", salt: Buffer.alloc(16, 1).toString("base64") };
@@ -114,13 +116,30 @@ export class Pod {
 
   /** Runs the collector as `kubectl exec` would. */
   async collectGarbage(args: string[] = [], env: Record<string, string> = {}): Promise<Ended> {
-    const { all, exitCode } = await execa(this.tools.busybox, ["sh", `${scripts}collect-garbage.sh`, ...args], {
-      env: { PATH: `${this.root}/bin`, ...collectorEnvironment(this.layout), ...env },
+    const { all, exitCode } = await this.startCollection(args, env);
+    return { all, exitCode };
+  }
+
+  /** The same, to be killed: the script alone, as its children are no longer its own then. */
+  startCollection(args: string[] = [], env: Record<string, string> = {}) {
+    return execa(this.tools.busybox, ["sh", `${scripts}collect-garbage.sh`, ...args], {
+      env: { PATH: this.path, ...collectorEnvironment(this.layout), ...env },
       extendEnv: false,
       all: true,
       reject: false,
     });
-    return { all, exitCode };
+  }
+
+  /** How many processes of a collection work on the volume. */
+  async collectorsRunning(): Promise<number> {
+    const { stdout } = await execa("ps", ["-eo", "args="]);
+    return stdout.split("\n").filter((line) => line.includes("garbage-collect") && line.includes(this.layout.config))
+      .length;
+  }
+
+  /** Where the programs of the pod's images are. */
+  get path(): string {
+    return `${this.root}/bin`;
   }
 
   /** The same with an output that nobody reads, as when the client of `kubectl exec` was killed. */
@@ -163,10 +182,15 @@ export class Pod {
   }
 
   /** Bytes of memory of its own that a container's processes hold: what counts against its limit, but for the page cache. */
-  async memoryOf(name: string): Promise<number> {
+  memoryOf(name: string): Promise<number> {
+    return this.memoryOfFamily(this.processes.get(name)?.pid);
+  }
+
+  /** The same of any process and those that it has started. */
+  async memoryOfFamily(first: number | undefined): Promise<number> {
     const { stdout } = await execa("ps", ["-eo", "pid=,ppid="]);
     const parents = stdout.split("\n").map((line) => line.trim().split(/\s+/).map(Number));
-    const family = new Set([this.processes.get(name)?.pid]);
+    const family = new Set([first]);
     // Children are listed after their parents, but for numbers that have gone round: twice is enough here.
     for (const [pid, parent] of [...parents, ...parents]) if (family.has(parent)) family.add(pid);
     const statuses = [...family].map((pid) => readFile(`/proc/${pid}/status`, "utf8").catch(() => ""));
@@ -252,7 +276,9 @@ export class Pod {
     if (name === "registry") this.spawn(name, [tools.registry, ["serve", `${layout.config}/config.yml`]], env);
     else if (name === "quota") {
       const quota = { ...env, ...quotaEnvironment(layout, this.quota()) };
-      this.spawn(name, [tools.busybox, ["sh", `${scripts}measure.sh`]], quota);
+      // A function of this name, as busybox's shell looks for its own du before any on PATH.
+      const du = `du() { sleep ${this.options.slowWalk ?? 0}; command du "$@"; }`;
+      this.spawn(name, [tools.busybox, ["sh", "-c", `${du}; . ${scripts}measure.sh`]], quota);
     } else this.spawn(name, nginx(name), env);
   }
 
