@@ -6,17 +6,23 @@ import { CA_VARIABLES } from "./components/ca-environment.ts";
 import { ClusterNames, type Rewrite } from "./components/cluster-names.ts";
 import { type DnsRecord, dnsmasqLines, dnsRecords } from "./components/dns-records.ts";
 import type { WorkloadArgs } from "./components/gated-workload.ts";
+import { CA_NAME } from "./components/known-names.ts";
 import { envFile } from "./components/localstack/aws-environment.ts";
 import { LocalStackStack } from "./components/localstack-stack.ts";
+import { Monitoring } from "./components/monitoring.ts";
 import { NodeTrust, type ProvenNode } from "./components/node-trust.ts";
 import { PiholeRecords } from "./components/pihole-records.ts";
-import { CA_NAME, PrivateCa } from "./components/private-ca.ts";
+import { PrivateCa } from "./components/private-ca.ts";
 import { RegistryStack } from "./components/registry-stack.ts";
+import { RegistryUiStack } from "./components/registry-ui-stack.ts";
+import { trustedNodes } from "./components/trusted-nodes.ts";
 import type { Settings } from "./config/settings.ts";
 
 /** What other stacks may read. Passwords and the Docker config are secret. */
 export interface Outputs {
   registryUrl: string;
+  /** The web page; undefined where there is none. */
+  registryUiUrl: string | undefined;
   registryHost: string;
   registryNamespace: pulumi.Output<string>;
   registryUser: string;
@@ -64,9 +70,22 @@ export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
       registry: registrySettings,
       claimSize: found.claimSize,
       caNamespaces: settings.localstack?.clientNamespaces ?? [],
+      usedBy: settings.registryUi ? [{ namespace: settings.registryUi.namespace, name: "registry-ui" }] : [],
     },
     inCluster,
   );
+  const { namespace, service } = registrySettings;
+  const registryUi =
+    settings.registryUi &&
+    new RegistryUiStack(
+      "registry-ui",
+      {
+        ...world,
+        registryUi: settings.registryUi,
+        registry: { host: registry.host, namespace, service, reachedBy: registry.service },
+      },
+      inCluster,
+    );
   const localstack =
     settings.localstack &&
     new LocalStackStack(
@@ -80,7 +99,18 @@ export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
     );
 
   const records = homeRecords(settings);
-  const before: pulumi.Resource[] = [registry, ...(localstack ? [localstack] : [])];
+  const before: pulumi.Resource[] = [
+    registry,
+    ...(registryUi ? [registryUi] : []),
+    ...(localstack ? [localstack] : []),
+  ];
+  const { monitoring } = settings;
+  if (monitoring) {
+    const certificates = [registry, registryUi, localstack].flatMap((workload) => workload?.servedCertificate ?? []);
+    const watched = { registry: namespace, localstack: settings.localstack?.namespace, certificates };
+    const options = { ...inCluster, dependsOn: [...before] };
+    before.push(new Monitoring("monitoring", { monitoring, ...watched }, options));
+  }
   const rewrites = clusterRewrites(settings);
   if (rewrites.length > 0) before.push(new ClusterNames("cluster-names", { rewrites }, inCluster));
   if (settings.pihole) before.push(new PiholeRecords("pihole", { ...settings.pihole, records }));
@@ -97,9 +127,17 @@ export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
       },
       { dependsOn: before },
     );
+  if (trust) {
+    const told = { user: registry.puller.name, ca: ca?.certificate };
+    trustedNodes(
+      { namespace: registry.namespace, nodes: trust.nodes, ...told },
+      { provider: cluster, dependsOn: trust },
+    );
+  }
 
   return {
     registryUrl: registry.url,
+    registryUiUrl: registryUi?.url,
     registryHost: registry.host,
     registryNamespace: registry.namespace,
     registryUser: registry.writer.name,
@@ -121,21 +159,28 @@ export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
 }
 
 /** What the ingress's names stand for at home. */
-function homeRecords({ access, registry, localstack }: Settings): DnsRecord[] {
+function homeRecords(settings: Settings): DnsRecord[] {
+  const { access } = settings;
   if (access.mode !== "ingress" || !access.address) return [];
-  return dnsRecords([...registry.certificateNames, ...(localstack?.dnsNames ?? [])], access.address);
+  return dnsRecords(ingressNames(settings), access.address);
 }
+
+const ingressNames = ({ registry, registryUi, localstack }: Settings): string[] => [
+  ...registry.certificateNames,
+  ...(registryUi ? [registryUi.hostName] : []),
+  ...(localstack?.dnsNames ?? []),
+];
 
 /**
  * What pods are told of the names: the ingress controller's Service or, without an ingress, LocalStack's own, whose URLs
  * must mean the same inside as outside.
  */
-function clusterRewrites({ access, registry, localstack, clusterNames }: Settings): Rewrite[] {
+function clusterRewrites(settings: Settings): Rewrite[] {
+  const { access, localstack, clusterNames } = settings;
   if (clusterNames !== "coredns-custom") return [];
   if (access.mode === "ingress") {
     const service = `${access.service}.${access.namespace}`;
-    const hosts = [...registry.certificateNames, ...(localstack?.dnsNames ?? [])];
-    return hosts.map((host) => ({ host, service }));
+    return ingressNames(settings).map((host) => ({ host, service }));
   }
   if (!localstack || isLoopbackOrAddress(localstack.host)) return [];
   return localstack.dnsNames.map((host) => ({ host, service: `localstack.${localstack.namespace}` }));

@@ -44,6 +44,7 @@ const CONFIG = {
   access: { mode: "node-port", port: 30690, hosts: ["127.0.0.1"] },
   tls: { mode: "none" },
   clusterNames: "none",
+  registryUi: { enabled: false },
   registry: {
     namespace: NAMESPACES.registry,
     storage: "64Mi",

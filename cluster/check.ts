@@ -15,6 +15,7 @@ import { OBJECTS as REGISTRY } from "../components/registry/pod.ts";
 import { ConfigError } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { generationProblems } from "./generations.ts";
+import { monitoringProblems } from "./monitoring.ts";
 
 /** What the cluster holds already that the program must know. */
 export interface ClusterFacts {
@@ -24,10 +25,14 @@ export interface ClusterFacts {
   localstackClaimSize?: string | undefined;
 }
 
-/** As much of a workload's settings as the cluster must agree with, and where they stand in the configuration. */
-interface Workload {
-  key: "registry" | "localstack";
+/** A namespace of the program's own, and the setting that names it. */
+interface OwnNamespace {
+  key: "registry" | "registryUi" | "localstack";
   namespace: string;
+}
+
+/** As much of the settings of a workload with data as the cluster must agree with, and where they stand in the configuration. */
+interface Workload extends OwnNamespace {
   storageClass: string;
   claim: string;
   /** Namespaces of others that get something from it, and the setting that names them. */
@@ -56,10 +61,11 @@ export async function checkCluster(stack: string, settings: Settings): Promise<C
       otherStorageClass(claims[index], workload),
       storageClass(config, workload),
       otherNamespaces(config, workload),
-      otherStack(config, stack, workload),
     ]),
+    ...ownNamespaces(settings).map((own) => otherStack(config, stack, own)),
     longUploads(config, settings),
     generations(config, settings),
+    monitoringProblems(config, settings),
     sidecars(version, settings),
   ]);
   if (problems.flat().length > 0) throw new ConfigError(stack, problems.flat());
@@ -72,6 +78,14 @@ function sidecars({ major, minor }: VersionInfo, { localstack }: Settings): stri
   if (localstack?.lambda.mode !== "dind" || Number.parseInt(major, 10) > 1 || Number.parseInt(minor, 10) >= 29)
     return [];
   return [`localstack.lambda.mode: "dind" needs Kubernetes 1.29, and the cluster has ${major}.${minor}; allowed: none`];
+}
+
+function ownNamespaces({ registry, registryUi, localstack }: Settings): OwnNamespace[] {
+  return [
+    { key: "registry", namespace: registry.namespace },
+    ...(localstack ? [{ key: "localstack" as const, namespace: localstack.namespace }] : []),
+    ...(registryUi ? [{ key: "registryUi" as const, namespace: registryUi.namespace }] : []),
+  ];
 }
 
 function workloadsOf({ registry, localstack }: Settings): Workload[] {
@@ -97,7 +111,7 @@ function workloadsOf({ registry, localstack }: Settings): Workload[] {
 }
 
 /** A second stack in the namespace would take over the first one's volume, and a destroy could delete it. */
-async function otherStack(config: KubeConfig, stack: string, { key, namespace }: Workload): Promise<string[]> {
+async function otherStack(config: KubeConfig, stack: string, { key, namespace }: OwnNamespace): Promise<string[]> {
   const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
   const found = items.find(({ metadata }) => metadata?.name === namespace);
   const owner = found?.metadata?.annotations?.[STACK_ANNOTATION];

@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { CA_NAME } from "../components/private-ca.ts";
+import { CA_NAME } from "../components/known-names.ts";
 import type { Settings } from "../config/settings.ts";
 
 /** What the registry in the cluster runs with, where there is one. */
@@ -45,8 +45,8 @@ function newestPullUser(htpasswd: string, name: string): number | undefined {
   return generations.length === 0 ? undefined : Math.max(...generations);
 }
 
-/** Undefined where another CA has issued it. */
-function caGeneration(certificate: string): number | undefined {
+/** Which generation of the stack's own CA has issued a certificate. Undefined where another CA has. */
+export function caGeneration(certificate: string): number | undefined {
   const issuer = /^CN=(.*)$/m.exec(new X509Certificate(certificate).issuer)?.[1] ?? "";
   const found = new RegExp(`^${CA_NAME}(?: (\\d+))?$`).exec(issuer);
   return found ? Number(found[1] ?? 1) : undefined;

@@ -16,7 +16,8 @@ export interface WorkloadArgs {
   ca?: PrivateCa | undefined;
   /**
    * Provider for what outlives a destroy, with `upsertExistingObjects`: to create an object that exists is an error
-   * without it, and the next `up` must take the volume back.
+   * without it, and the next `up` must take the volume back. What has no data is made without: it would take over, and on
+   * destroy delete, what is somebody else's.
    */
   dataProvider: k8s.Provider;
 }
@@ -25,10 +26,10 @@ export interface WorkloadArgs {
 export interface WorkloadSettings {
   namespace: string;
   certificateNames: string[];
-  storageClass: string;
-  storage: string;
-  keepDataOnDestroy: boolean;
-  monitoringNamespace?: string | undefined;
+  /** Undefined where there is no data: then nothing is kept, and nothing that exists is taken over. */
+  keepDataOnDestroy?: boolean | undefined;
+  /** Namespaces whose pods may read the metrics. Defaults to none. */
+  monitoringNamespaces?: string[];
 }
 
 /** Ports of the Service, and of the node where there is no ingress. */
@@ -37,15 +38,34 @@ export interface WorkloadPorts {
   service: number;
   /** Port on every node, with access.mode node-port. */
   node: number;
-  metrics: number;
+  /** Port of the metrics. Defaults to none. */
+  metrics?: number;
+}
+
+/** The certificate that a workload's clients are shown. */
+export interface ServedCertificate {
+  namespace: string;
+  /** Secret that holds it. cert-manager's Certificate, made for the Ingress, has the same name. */
+  secret: string;
+  /** When it expires, as RFC 3339 has it; undefined where cert-manager issues it, and is to be asked. */
+  expires: pulumi.Output<string> | undefined;
+}
+
+/** How much a volume holds, and where it comes from. */
+export interface VolumeSettings {
+  storageClass: string;
+  storage: string;
 }
 
 /**
- * One pod behind a gate, in a namespace of its own, with a volume that outlives it: what the registry and LocalStack have
- * in common. Names of objects follow the workload's: they are found by name, and two workloads never share a namespace.
+ * One pod behind a gate, in a namespace of its own, perhaps with a volume that outlives it: what the registry, its web
+ * page and LocalStack have in common. Names of objects follow the workload's: they are found by name, and two workloads
+ * never share a namespace.
  */
 export abstract class GatedWorkload extends pulumi.ComponentResource {
   readonly namespace: pulumi.Output<string>;
+  /** Undefined without TLS. */
+  servedCertificate: ServedCertificate | undefined;
   protected readonly labels: Record<string, string>;
   protected readonly child: pulumi.CustomResourceOptions = { parent: this };
   private readonly world: WorkloadArgs;
@@ -78,7 +98,9 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
 
   /** Options of what holds the data: kept on destroy, with the namespace around it, unless told otherwise. */
   private get kept(): pulumi.CustomResourceOptions {
-    return { ...this.child, provider: this.world.dataProvider, retainOnDelete: this.common.keepDataOnDestroy };
+    const { keepDataOnDestroy } = this.common;
+    if (keepDataOnDestroy === undefined) return this.child;
+    return { ...this.child, provider: this.world.dataProvider, retainOnDelete: keepDataOnDestroy };
   }
 
   private makeNamespace(podSecurity: string): k8s.core.v1.Namespace {
@@ -92,13 +114,18 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
    * The volume. Its size is left alone once it exists: local-path cannot grow a claim, and a changed request is an update
    * that fails. The quota is what counts, and follows the setting.
    */
-  protected dataClaim(name: string, keptSize: string | undefined): k8s.core.v1.PersistentVolumeClaim {
-    return this.claim(name, keptSize ?? this.common.storage, { ...this.kept, ignoreChanges: ["spec"] });
+  protected dataClaim(
+    name: string,
+    { storageClass, storage }: VolumeSettings,
+    keptSize: string | undefined,
+  ): k8s.core.v1.PersistentVolumeClaim {
+    const volume = { storageClass, storage: keptSize ?? storage };
+    return this.claim(name, volume, { ...this.kept, ignoreChanges: ["spec"] });
   }
 
   protected claim(
     name: string,
-    storage: string,
+    { storageClass, storage }: VolumeSettings,
     options: pulumi.CustomResourceOptions,
   ): k8s.core.v1.PersistentVolumeClaim {
     return new k8s.core.v1.PersistentVolumeClaim(
@@ -109,7 +136,7 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
         metadata: { name, ...this.metadata, annotations: { "pulumi.com/skipAwait": "true" } },
         spec: {
           accessModes: ["ReadWriteOnce"],
-          storageClassName: this.common.storageClass,
+          storageClassName: storageClass,
           resources: { requests: { storage } },
         },
       },
@@ -133,16 +160,21 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
 
   /** cert-manager makes the Secret itself; without TLS there is none. */
   protected certificateSecret(name: string): Content<k8s.core.v1.Secret> | undefined {
-    if (!this.world.ca) return undefined;
-    const issued = this.world.ca.issue(this.workload, this.common.certificateNames, this.child);
+    const { ca, tls } = this.world;
+    const issued = ca?.issue(this.workload, this.common.certificateNames, this.child);
+    if (tls.mode !== "none") {
+      this.servedCertificate = { namespace: this.common.namespace, secret: name, expires: issued?.expires };
+    }
+    if (!issued) return undefined;
     return this.secret(name, { "tls.crt": issued.certificate, "tls.key": issued.privateKey }, "kubernetes.io/tls");
   }
 
   protected networkPolicies(pod: Omit<GatedPod, "name">): k8s.networking.v1.NetworkPolicy[] {
     const { access, tls } = this.world;
+    const { monitoringNamespaces = [] } = this.common;
     const policies = {
       "deny-all": DENY_ALL,
-      [this.workload]: gateNetworkPolicy({ name: this.workload, ...pod }, access, this.common.monitoringNamespace),
+      [this.workload]: gateNetworkPolicy({ name: this.workload, ...pod }, access, monitoringNamespaces),
       ...(tls.mode === "cluster-issuer" && access.mode === "ingress"
         ? { "acme-solver": solverNetworkPolicy(access) }
         : {}),
@@ -191,19 +223,19 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
     );
   }
 
-  /** Within the cluster, and on every node where there is no ingress. The pod's ports have the workload's name, and `metrics`. */
-  protected services(deployment: k8s.apps.v1.Deployment, ports: WorkloadPorts): void {
+  /** Within the cluster, which is returned, and on every node where there is no ingress. The pod's ports have the workload's name, and `metrics`. */
+  protected services(deployment: k8s.apps.v1.Deployment, ports: WorkloadPorts): k8s.core.v1.Service {
     const { workload } = this;
     const clients = { name: workload, port: ports.service, targetPort: workload };
-    const metrics = { name: "metrics", port: ports.metrics, targetPort: "metrics" };
+    const metrics = ports.metrics ? [{ name: "metrics", port: ports.metrics, targetPort: "metrics" }] : [];
     const selector = selectorOf(workload);
     const options = { ...this.child, dependsOn: deployment };
-    new k8s.core.v1.Service(
+    const service = new k8s.core.v1.Service(
       workload,
-      { metadata: { name: workload, ...this.metadata }, spec: { selector, ports: [clients, metrics] } },
+      { metadata: { name: workload, ...this.metadata }, spec: { selector, ports: [clients, ...metrics] } },
       options,
     );
-    if (this.world.access.mode !== "node-port") return;
+    if (this.world.access.mode !== "node-port") return service;
     // A Service of its own, so that the metrics are not on every node.
     const name = `${workload}-node-port`;
     new k8s.core.v1.Service(
@@ -214,6 +246,7 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
       },
       options,
     );
+    return service;
   }
 
   /** HTTPS by these names to the Service, and plain HTTP to be redirected. */

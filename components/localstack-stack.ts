@@ -38,7 +38,7 @@ export class LocalStackStack extends GatedWorkload {
     this.region = settings.region;
     this.awsEnvironment = awsEnvironment(settings, tls);
 
-    const claims = [this.dataClaim(OBJECTS.claim, args.claimSize), ...this.imagesClaim()];
+    const claims = [this.dataClaim(OBJECTS.claim, settings, args.claimSize), ...this.imagesClaim()];
     const policies = this.networkPolicies({ ...POD_LAYOUT, reachesOut: true });
     const scripts = readInitScripts(settings.initScripts);
     const files = this.configMap(OBJECTS.files, this.files());
@@ -60,6 +60,7 @@ export class LocalStackStack extends GatedWorkload {
     this.services(deployment, { service, node: settings.port, metrics: POD_LAYOUT.metricsPort });
     this.ingresses(settings.certificateNames, OBJECTS.certificate, certificate?.resource);
     this.clientSettings();
+    this.client();
 
     this.registerOutputs({ endpoint: this.endpoint, region: this.region, namespace: this.namespace });
   }
@@ -77,9 +78,10 @@ export class LocalStackStack extends GatedWorkload {
 
   /** Images can be fetched again: they go with the stack. */
   private imagesClaim(): k8s.core.v1.PersistentVolumeClaim[] {
-    const { lambda } = this.args.localstack;
+    const { lambda, storageClass } = this.args.localstack;
     if (lambda.mode !== "dind") return [];
-    return [this.claim(OBJECTS.imagesClaim, lambda.imageStorage, { ...this.child, ignoreChanges: ["spec"] })];
+    const volume = { storageClass, storage: lambda.imageStorage };
+    return [this.claim(OBJECTS.imagesClaim, volume, { ...this.child, ignoreChanges: ["spec"] })];
   }
 
   /** What functions need to trust the endpoint by its name. */
@@ -89,6 +91,15 @@ export class LocalStackStack extends GatedWorkload {
     const metadata = { name: OBJECTS.ca, ...this.metadata };
     const data = { "ca.crt": ca.certificate };
     return [new k8s.core.v1.ConfigMap("localstack-ca", { metadata, data }, this.child)];
+  }
+
+  /** What the command line needs. */
+  private client(): void {
+    const { ca } = this.args;
+    const data = { endpoint: this.endpoint, region: this.region, ...this.awsEnvironment };
+    const metadata = { name: "localstack-client", ...this.metadata };
+    const trust = ca ? { "ca.crt": ca.certificate } : {};
+    new k8s.core.v1.ConfigMap("localstack-client", { metadata, data: { ...data, ...trust } }, this.child);
   }
 
   /** The AWS settings for pods in the namespaces that ask for them. */

@@ -4,6 +4,8 @@ import { selectorOf } from "./labels.ts";
 
 type NetworkPolicySpec = types.input.networking.v1.NetworkPolicySpec;
 type Rule = types.input.networking.v1.NetworkPolicyIngressRule;
+type EgressRule = types.input.networking.v1.NetworkPolicyEgressRule;
+type Peer = types.input.networking.v1.NetworkPolicyPeer;
 
 /** Label that Kubernetes itself puts on every namespace. */
 const NAMESPACE_NAME = "kubernetes.io/metadata.name";
@@ -16,26 +18,40 @@ export interface GatedPod {
   /** As its label says. */
   name: string;
   gatePort: number;
-  metricsPort: number;
-  /** Whether it may reach out, and anywhere. */
-  reachesOut: boolean;
+  /** Port that monitoring reads. Defaults to none. */
+  metricsPort?: number;
+  /** Whom it may reach: everybody, nobody, or these. */
+  reachesOut: boolean | EgressRule[];
+  /** Pods of ours that use it past the ingress. Defaults to none. */
+  usedBy?: { namespace: string; name: string }[];
 }
+
+/** Out to the cluster's DNS, wherever that runs. */
+export const RESOLVE_NAMES: EgressRule = {
+  ports: [
+    { protocol: "UDP", port: 53 },
+    { protocol: "TCP", port: 53 },
+  ],
+};
+
+/** Out to one port of a workload of ours. */
+export const toPods = (namespace: string, name: string, port: number): EgressRule => ({
+  to: [podsOf(namespace, name)],
+  ports: [{ protocol: "TCP", port }],
+});
 
 /** In to the gate: from the ingress controller (anywhere where a NodePort is the way in) and monitoring. */
 export function gateNetworkPolicy(
   pod: GatedPod,
   access: AccessSettings,
-  monitoringNamespace: string | undefined,
+  monitoringNamespaces: string[],
 ): NetworkPolicySpec {
   return {
     podSelector: { matchLabels: selectorOf(pod.name) },
     policyTypes: ["Ingress", "Egress"],
     // No egress rules: out nowhere. An empty list would be dropped by the API server and written again on every apply.
-    ...(pod.reachesOut ? { egress: [{}] } : {}),
-    ingress: [
-      clients(pod.gatePort, access),
-      ...(monitoringNamespace ? [monitoring(pod.metricsPort, monitoringNamespace)] : []),
-    ],
+    ...(pod.reachesOut ? { egress: pod.reachesOut === true ? [{}] : pod.reachesOut } : {}),
+    ingress: [clients(pod, access), ...monitoring(pod, monitoringNamespaces)],
   };
 }
 
@@ -51,21 +67,28 @@ export function solverNetworkPolicy(access: IngressAccess): NetworkPolicySpec {
   };
 }
 
-function clients(port: number, access: AccessSettings): Rule {
-  const ports = [{ protocol: "TCP", port }];
-  return access.mode === "node-port" ? { ports } : { from: [ingressController(access)], ports };
+function clients({ gatePort, usedBy = [] }: GatedPod, access: AccessSettings): Rule {
+  const ports = [{ protocol: "TCP", port: gatePort }];
+  if (access.mode === "node-port") return { ports };
+  return { from: [ingressController(access), ...usedBy.map(({ namespace, name }) => podsOf(namespace, name))], ports };
 }
 
-function ingressController(access: IngressAccess): types.input.networking.v1.NetworkPolicyPeer {
+const podsOf = (namespace: string, name: string): Peer => ({
+  namespaceSelector: { matchLabels: { [NAMESPACE_NAME]: namespace } },
+  podSelector: { matchLabels: selectorOf(name) },
+});
+
+function ingressController(access: IngressAccess): Peer {
   return {
     namespaceSelector: { matchLabels: { [NAMESPACE_NAME]: access.namespace } },
     podSelector: { matchLabels: access.podLabels },
   };
 }
 
-function monitoring(port: number, namespace: string): Rule {
-  return {
-    from: [{ namespaceSelector: { matchLabels: { [NAMESPACE_NAME]: namespace } } }],
-    ports: [{ protocol: "TCP", port }],
-  };
+function monitoring({ metricsPort }: GatedPod, namespaces: string[]): Rule[] {
+  if (!metricsPort || namespaces.length === 0) return [];
+  const from = namespaces.map((namespace) => ({
+    namespaceSelector: { matchLabels: { [NAMESPACE_NAME]: namespace } },
+  }));
+  return [{ from, ports: [{ protocol: "TCP", port: metricsPort }] }];
 }

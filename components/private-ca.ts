@@ -8,14 +8,13 @@ const CA_VALIDITY = 10 * YEAR;
 /** A year, in hours: Apple's clients refuse certificates that live longer than 825 days. */
 const CERTIFICATE_VALIDITY = YEAR;
 
-/** Name of the first generation of the stack's own CA; later ones append their number. */
-export const CA_NAME = "homecloud private CA";
-
 /** A certificate and its key, PEM. */
 export interface IssuedCertificate {
   certificate: pulumi.Output<string>;
   /** Secret. */
   privateKey: pulumi.Output<string>;
+  /** When it expires, as RFC 3339 has it. */
+  expires: pulumi.Output<string>;
 }
 
 /** A CA of one generation. */
@@ -133,6 +132,6 @@ export class PrivateCa extends pulumi.ComponentResource {
     const chain = this.crossSigned
       ? pulumi.interpolate`${certificate.certPem}${this.crossSigned.certPem}`
       : certificate.certPem;
-    return { certificate: chain, privateKey: key.privateKeyPem };
+    return { certificate: chain, privateKey: key.privateKeyPem, expires: certificate.validityEndTime };
   }
 }

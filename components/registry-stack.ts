@@ -4,6 +4,8 @@ import * as random from "@pulumi/random";
 import type { RegistrySettings } from "../config/settings.ts";
 import { GatedWorkload, type WorkloadArgs } from "./gated-workload.ts";
 import { LONG_UPLOADS_VALUES } from "./ingress.ts";
+import { CA_CONFIG_MAP, PULL_SECRET } from "./known-names.ts";
+import { STACK_ANNOTATION } from "./labels.ts";
 import { renderDistribution } from "./registry/distribution.ts";
 import { dockerConfigJson } from "./registry/docker-config.ts";
 import { renderPublicFiles } from "./registry/files.ts";
@@ -19,6 +21,8 @@ export interface RegistryStackArgs extends WorkloadArgs {
   claimSize?: string | undefined;
   /** Further namespaces that get the CA. One owner for all: a ConfigMap that changes hands would be deleted. */
   caNamespaces?: string[];
+  /** Pods that reach the gate past the ingress: the web page's. Defaults to none. */
+  usedBy?: { namespace: string; name: string }[];
 }
 
 /** A user's name and password. */
@@ -40,6 +44,8 @@ export class RegistryStack extends GatedWorkload {
   readonly puller: Login;
   /** Docker's config.json for the user who pushes. Secret. */
   readonly dockerConfigJson: pulumi.Output<string>;
+  /** By which pods of the cluster reach it: there once the registry is ready. */
+  readonly service: k8s.core.v1.Service;
 
   private readonly args: RegistryStackArgs;
 
@@ -55,18 +61,23 @@ export class RegistryStack extends GatedWorkload {
     this.puller = pullers[0] as Login;
     this.dockerConfigJson = this.dockerConfig(this.writer);
 
-    const claim = this.dataClaim(OBJECTS.claim, args.claimSize);
-    const policies = this.networkPolicies({ ...POD_LAYOUT, reachesOut: false });
+    const claim = this.dataClaim(OBJECTS.claim, args.registry, args.claimSize);
+    const policies = this.networkPolicies({ ...POD_LAYOUT, reachesOut: false, usedBy: args.usedBy ?? [] });
     const files = this.configMap(OBJECTS.files, this.files());
     const config = this.secret(OBJECTS.config, { "config.yml": this.distributionConfig() });
     const users = this.secret(OBJECTS.users, { htpasswd: this.htpasswd([this.writer, ...pullers]) });
+    this.client();
     const certificate = this.certificateSecret(OBJECTS.certificate);
     const read = [files, config, users, ...(this.gateTls && certificate ? [certificate] : [])];
     const pod = registryPod({ settings: args.registry, tls: this.gateTls });
     const deployment = this.deployment(pod, read, [claim, ...policies]);
     const { access } = args;
     const node = access.mode === "node-port" ? access.port : 0;
-    this.services(deployment, { service: this.gateTls ? 443 : 80, node, metrics: POD_LAYOUT.metricsPort });
+    this.service = this.services(deployment, {
+      service: this.gateTls ? 443 : 80,
+      node,
+      metrics: POD_LAYOUT.metricsPort,
+    });
     this.ingresses([this.host], OBJECTS.certificate, certificate?.resource);
     if (access.mode === "ingress" && access.longUploads) this.longUploads();
     this.pullAccess();
@@ -106,6 +117,20 @@ export class RegistryStack extends GatedWorkload {
     return renderPublicFiles(POD_LAYOUT, options);
   }
 
+  /** What the command line needs: whoever may read Secrets here may push. */
+  private client(): void {
+    const { ca } = this.args;
+    this.secret("registry-client", {
+      url: pulumi.output(this.url),
+      host: pulumi.output(this.host),
+      username: pulumi.output(this.writer.name),
+      password: this.writer.password,
+      // Who comes by a forwarded port meets the gate without the ingress.
+      gateTls: pulumi.output(String(this.gateTls)),
+      ...(ca ? { "ca.crt": ca.certificate } : {}),
+    });
+  }
+
   /** There can be only one HelmChartConfig of this name in a cluster, and it concerns every tenant: only where asked for. */
   private longUploads(): void {
     new k8s.apiextensions.CustomResource(
@@ -120,13 +145,18 @@ export class RegistryStack extends GatedWorkload {
     );
   }
 
+  /** What is in namespaces of others says whose it is: several stacks may be in one cluster. */
+  private get ours() {
+    return { labels: this.labels, annotations: { [STACK_ANNOTATION]: pulumi.getStack() } };
+  }
+
   /** The pull secret, and the CA for pods, in the namespaces that ask for them. */
   private pullAccess(): void {
     for (const namespace of this.args.registry.pullSecretNamespaces) {
       new k8s.core.v1.Secret(
         `registry-pull-${namespace}`,
         {
-          metadata: { name: "registry-pull", namespace, labels: this.labels },
+          metadata: { name: PULL_SECRET, namespace, ...this.ours },
           type: "kubernetes.io/dockerconfigjson",
           stringData: { ".dockerconfigjson": this.dockerConfig(this.puller) },
         },
@@ -139,7 +169,7 @@ export class RegistryStack extends GatedWorkload {
       new k8s.core.v1.ConfigMap(
         `homecloud-ca-${namespace}`,
         {
-          metadata: { name: "homecloud-ca", namespace, labels: this.labels },
+          metadata: { name: CA_CONFIG_MAP, namespace, ...this.ours },
           data: { "ca.crt": ca.certificate },
         },
         this.child,

@@ -15,6 +15,12 @@ export const form = (problem: (value: string) => string | undefined) =>
   });
 
 export const hostName = text(HOST, "a host name in lower case, for example homelab.local");
+/**
+ * The mode that a group of settings has where none is named: `pulumi config set --path tls.generation 2` writes no mode.
+ * Optional on its inside, because that is where zod looks for the union's option.
+ */
+export const modeByDefault = <const Mode extends string>(mode: Mode) => z.literal(mode).optional().default(mode);
+
 export const kubernetesName = text(LABEL, "a Kubernetes name: lower-case letters, digits and '-', 63 at most");
 export const ipAddress = z.union([z.ipv4(), z.ipv6()], "an IP address such as 192.168.1.240");
 export const host = z.union([z.ipv4(), z.ipv6(), hostName], "an IP address or a host name in lower case");

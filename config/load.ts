@@ -6,10 +6,18 @@ import { localstackWarnings } from "./localstack-rules.ts";
 import { nodeTrustWarnings } from "./node-trust-rules.ts";
 import { LOGIN_SECRETS } from "./node-trust-schema.ts";
 import { parseBytes } from "./quantity.ts";
+import { registryUiHost, registryUiHostName } from "./registry-ui-host.ts";
 import { crossChecks } from "./rules.ts";
 import { type Config, configSchema, SECRET_KEYS, setCommand } from "./schema.ts";
 import { settingName } from "./setting-name.ts";
-import type { LocalStackSettings, NodeTrustSettings, RegistrySettings, Settings } from "./settings.ts";
+import type {
+  LocalStackSettings,
+  MonitoringSettings,
+  NodeTrustSettings,
+  RegistrySettings,
+  RegistryUiSettings,
+  Settings,
+} from "./settings.ts";
 import { withoutComment } from "./ssh.ts";
 
 /** Everything that is wrong with a stack's configuration, one line each. For a person: has no stack trace. */
@@ -155,6 +163,7 @@ function valueAt(path: string[], input: unknown): unknown {
 interface SchemaPart {
   type?: string;
   const?: unknown;
+  default?: unknown;
   properties?: Record<string, SchemaPart>;
   /** Of a list. */
   items?: SchemaPart;
@@ -163,13 +172,15 @@ interface SchemaPart {
   oneOf?: SchemaPart[];
 }
 
-/** The schema at this path; of a union, the option of the mode that the person chose. */
+/** The schema at this path; of a union, the option of the mode that the person chose, and without an input all of them. */
 function schemaAt(path: string[], input: unknown): SchemaPart | undefined {
   let part: SchemaPart | undefined = z.toJSONSchema(configSchema, { io: "input" }) as SchemaPart;
   for (const [depth, step] of path.entries()) {
     part = part?.properties?.[step] ?? part?.items ?? part?.additionalProperties;
-    const mode = valueAt([...path.slice(0, depth + 1), "mode"], input);
-    part = part?.oneOf?.find((option) => option.properties?.mode?.const === mode) ?? part;
+    if (input === undefined) continue;
+    const chosen = valueAt([...path.slice(0, depth + 1), "mode"], input);
+    part =
+      part?.oneOf?.find(({ properties }) => properties?.mode?.const === (chosen ?? properties?.mode?.default)) ?? part;
   }
   return part;
 }
@@ -180,8 +191,10 @@ function modes(path: string[]): string {
   return union.map((option) => option.properties?.mode?.const).join(", ");
 }
 
-/** The keys that do exist where the unknown one stands, the likely one first. */
+/** The mode in which there is such a key, or the keys that do exist where the unknown one stands, the likely one first. */
 function nearest(key: string, path: string[], input: unknown): string {
+  const other = schemaAt(path, undefined)?.oneOf?.find(({ properties }) => properties?.[key]);
+  if (other) return `With ${settingName([...path, "mode"])} ${other.properties?.mode?.const} there is.`;
   const known = Object.keys(schemaAt(path, input)?.properties ?? {});
   const likely = known.toSorted((a, b) => commonStart(b, key) - commonStart(a, key))[0] ?? "";
   const isLikely = commonStart(likely, key) >= Math.min(4, key.length);
@@ -200,7 +213,9 @@ function toSettings(config: Config): Settings {
   return {
     cluster: { kubeconfig: config.kubeconfig, context: config.kubeContext },
     registry: registrySettings(config),
+    registryUi: registryUiSettings(config),
     localstack: localstackSettings(config),
+    monitoring: monitoringSettings(config),
     tls: config.tls,
     access: config.access,
     clusterNames: config.clusterNames,
@@ -213,17 +228,35 @@ function toSettings(config: Config): Settings {
 function registrySettings(config: Config): RegistrySettings {
   const { registry, access } = config;
   const host = imageHost(config);
+  const service = `registry.${registry.namespace}.svc`;
   const { pullUser, pullUserGeneration, keepFormerPullUser } = registry;
   return {
     ...registry,
     host,
-    certificateNames: access.mode === "node-port" ? access.hosts : [host],
+    service,
+    // The web page asks the gate by its Service.
+    certificateNames:
+      access.mode === "node-port" ? [...access.hosts, ...(config.registryUi.enabled ? [service] : [])] : [host],
     limitBytes: parseBytes(registry.storage) ?? 0,
     reserveBytes: parseBytes(registry.reserve) ?? 0,
     keepFreeBytes: parseBytes(registry.keepFree) ?? 0,
     user: config.registryUser,
     password: config.registryPassword,
     pullUsers: pullUsers(pullUser, pullUserGeneration, keepFormerPullUser),
+    monitoringNamespaces: monitoringNamespaces(config, registry.monitoringNamespace),
+  };
+}
+
+function registryUiSettings(config: Config): RegistryUiSettings | undefined {
+  const { enabled, ...registryUi } = config.registryUi;
+  if (!enabled) return undefined;
+  const hostName = registryUiHostName(config);
+  const hosts = config.access.mode === "node-port" ? config.access.hosts : [];
+  return {
+    ...registryUi,
+    host: registryUiHost(config),
+    hostName,
+    certificateNames: [...new Set([hostName, ...hosts])],
   };
 }
 
@@ -248,7 +281,17 @@ function localstackSettings(config: Config): LocalStackSettings | undefined {
     lambda: localstack.services.includes("lambda") ? lambda : { mode: "none" },
     images: { ...images, localstack: images.localstack ?? EDITION_IMAGES[localstack.edition] },
     authToken: config.localstackAuthToken,
+    monitoringNamespaces: monitoringNamespaces(config, localstack.monitoringNamespace),
   };
+}
+
+function monitoringSettings({ monitoring: { enabled, ...monitoring } }: Config): MonitoringSettings | undefined {
+  return enabled ? monitoring : undefined;
+}
+
+/** Whoever is told to read the metrics may, and whoever was named for it before. */
+function monitoringNamespaces({ monitoring }: Config, named: string | undefined): string[] {
+  return [...new Set([...(named ? [named] : []), ...(monitoring.enabled ? [monitoring.namespace] : [])])];
 }
 
 /** Two generations are valid at once, so that a rotation never leaves a node without one. */

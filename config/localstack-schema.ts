@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { DEFAULT_IMAGES } from "../components/images.ts";
-import { hostName, kubernetesName, nonEmpty, text } from "./forms.ts";
+import { hostName, kubernetesName, modeByDefault, nonEmpty, text } from "./forms.ts";
 import { addressRange, bytes, container, image, nodeSelector, toleration } from "./kubernetes-forms.ts";
 
 /** Services that LocalStack's free editions have, by the names that its SERVICES knows. */
@@ -20,7 +20,7 @@ export const HOME_RANGES = [
 
 const lambda = z.discriminatedUnion("mode", [
   z.strictObject({
-    mode: z.literal("dind"),
+    mode: modeByDefault("dind"),
     imageStorage: bytes
       .default("5Gi")
       .describe(
@@ -110,7 +110,7 @@ export const localstack = z
       .describe("Existing namespaces that get the AWS settings as ConfigMap `localstack-aws`, and the CA."),
     monitoringNamespace: kubernetesName
       .optional()
-      .describe("Namespace whose pods may read the metrics. Nobody may where it is not set."),
+      .describe("Namespace whose pods may read the metrics, beside that of `monitoring`. Nobody else may."),
     nodeSelector: nodeSelector.describe("Labels of the nodes that LocalStack may run on."),
     tolerations: z.array(toleration).default([]).describe("Taints of nodes that LocalStack may run on all the same."),
     images: z

@@ -3,6 +3,8 @@ import { localstackHost } from "./localstack-host.ts";
 import { localstackChecks } from "./localstack-rules.ts";
 import { nodeTrustChecks } from "./node-trust-rules.ts";
 import { parseBytes } from "./quantity.ts";
+import { registryUiHostName } from "./registry-ui-host.ts";
+import { registryUiChecks } from "./registry-ui-rules.ts";
 import type { Config } from "./schema.ts";
 
 /** What no single setting can know: which settings fit together, and with the SSH agent, if any. One line a problem. */
@@ -14,6 +16,7 @@ export function crossChecks(config: Config, sshAgent: boolean): string[] {
     ...userChecks(config),
     ...piholeChecks(config),
     ...localstackChecks(config),
+    ...registryUiChecks(config),
     ...nodeTrustChecks(config, sshAgent),
   ];
 }
@@ -29,9 +32,13 @@ function nameChecks({ domain, registry, access }: Config): string[] {
 const PRIVATE_NAMES = /(^|\.)(local|localhost|internal|lan|home|test|example|invalid|home\.arpa)$/;
 
 function tlsChecks(config: Config): string[] {
-  const { domain, registry, localstack, tls, access } = config;
+  const { domain, registry, registryUi, localstack, tls, access } = config;
   const problems: string[] = [];
-  const names = [registry.host ?? `registry.${domain}`, ...(localstack.enabled ? [localstackHost(config)] : [])];
+  const names = [
+    registry.host ?? `registry.${domain}`,
+    ...(localstack.enabled ? [localstackHost(config)] : []),
+    ...(registryUi.enabled ? [registryUiHostName(config)] : []),
+  ];
   const name = names.find((candidate) => PRIVATE_NAMES.test(candidate));
   if (tls.mode === "cluster-issuer" && access.mode === "node-port") {
     problems.push('tls.mode: "cluster-issuer" needs an Ingress; allowed with access.mode node-port: private-ca, none');

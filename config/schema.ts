@@ -1,10 +1,12 @@
 import { truncates } from "bcryptjs";
 import { z } from "zod";
 import { DEFAULT_IMAGES } from "../components/images.ts";
-import { count, form, host, hostName, ipAddress, kubernetesName, nonEmpty, text } from "./forms.ts";
+import { count, form, host, hostName, ipAddress, kubernetesName, modeByDefault, nonEmpty, text } from "./forms.ts";
 import { addressRange, bytes, container, image, nodeSelector, toleration } from "./kubernetes-forms.ts";
 import { localstack } from "./localstack-schema.ts";
+import { monitoring } from "./monitoring-schema.ts";
 import { nodeTrust } from "./node-trust-schema.ts";
+import { registryUi } from "./registry-ui-schema.ts";
 import { privateKeyProblem } from "./ssh.ts";
 
 /** Keys whose values never appear in a message, and that must be set with `--secret`. */
@@ -91,7 +93,7 @@ const registry = z
       ),
     monitoringNamespace: kubernetesName
       .optional()
-      .describe("Namespace whose pods may read the metrics. Nobody may where it is not set."),
+      .describe("Namespace whose pods may read the metrics, beside that of `monitoring`. Nobody else may."),
     nodeSelector: nodeSelector.describe(
       "Labels of the nodes that the registry may run on. local-path ties the volume to the first it runs on.",
     ),
@@ -120,7 +122,7 @@ const tls = z.discriminatedUnion("mode", [
       .describe("Whether the issuer is Let's Encrypt or another public CA, which needs a public domain."),
   }),
   z.strictObject({
-    mode: z.literal("private-ca"),
+    mode: modeByDefault("private-ca"),
     generation: count(GENERATION)
       .default(1)
       .describe(
@@ -132,7 +134,7 @@ const tls = z.discriminatedUnion("mode", [
 
 const access = z.discriminatedUnion("mode", [
   z.strictObject({
-    mode: z.literal("ingress"),
+    mode: modeByDefault("ingress"),
     className: nonEmpty("the name of an IngressClass").default("traefik").describe("IngressClass."),
     namespace: kubernetesName.default("kube-system").describe("Namespace of the ingress controller's pods."),
     podLabels: z
@@ -186,10 +188,12 @@ export const configSchema = z.strictObject({
   registryUser: userName.default("homelab").describe("User who pushes and pulls."),
   registryPassword: password.optional().describe("That user's password (secret). Generated where it is not set."),
   registry: registry.describe("The registry."),
+  registryUi: registryUi.describe("The web page of the registry."),
   localstack: localstack.describe("LocalStack: S3, SQS, SNS, DynamoDB, Lambda."),
   localstackAuthToken: nonEmpty("LocalStack's auth token")
     .optional()
     .describe("Auth token of LocalStack's pro edition (secret)."),
+  monitoring: monitoring.describe("What the Prometheus operator and Grafana are told."),
   tls: tls
     .prefault({ mode: "private-ca" })
     .describe("Where certificates come from: a CA of the stack's own, an issuer of cert-manager's, or none at all."),

@@ -13,6 +13,8 @@ export type ResourceSettings = Config["registry"]["resources"];
 export interface RegistrySettings extends Omit<Config["registry"], "host" | "storage" | "reserve" | "keepFree"> {
   /** Name that image references carry, with its port where it is not 443. */
   host: string;
+  /** Name of its Service within the cluster. */
+  service: string;
   /** Names and addresses that the certificate must carry. */
   certificateNames: string[];
   /** Size of the volume when it is made, as a Kubernetes quantity. */
@@ -29,6 +31,8 @@ export interface RegistrySettings extends Omit<Config["registry"], "host" | "sto
   password: string | undefined;
   /** Names of the users who only pull, the current one first. */
   pullUsers: string[];
+  /** Namespaces whose pods may read the metrics. */
+  monitoringNamespaces: string[];
 }
 
 export type LambdaSettings = Config["localstack"]["lambda"];
@@ -53,9 +57,24 @@ export interface LocalStackSettings
   /** Bytes that the node's disk must have left. */
   keepFreeBytes: number;
   images: { localstack: string; nginx: string };
+  /** Namespaces whose pods may read the metrics. */
+  monitoringNamespaces: string[];
   /** Token of the pro edition. Secret. */
   authToken: string | undefined;
 }
+
+/** The web page's part of the settings, with everything derived that more than one place needs. */
+export interface RegistryUiSettings extends Omit<Config["registryUi"], "enabled" | "host"> {
+  /** Name or address, with its port where that is not 443. */
+  host: string;
+  /** Name or address, without its port. */
+  hostName: string;
+  /** Names and addresses that the certificate must carry. */
+  certificateNames: string[];
+}
+
+/** What the Prometheus operator and Grafana are told, and where they are. */
+export type MonitoringSettings = Omit<Config["monitoring"], "enabled">;
 
 /** Pi-hole whose local DNS records the program sets. */
 export interface PiholeSettings {
@@ -88,7 +107,11 @@ export interface Settings {
   cluster: { kubeconfig: string | undefined; context: string | undefined };
   registry: RegistrySettings;
   /** Undefined where there is to be none. */
+  registryUi: RegistryUiSettings | undefined;
+  /** Undefined where there is to be none. */
   localstack: LocalStackSettings | undefined;
+  /** Undefined where there is to be none. */
+  monitoring: MonitoringSettings | undefined;
   tls: TlsSettings;
   access: AccessSettings;
   clusterNames: Config["clusterNames"];

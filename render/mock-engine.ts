@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes, X509Certificate } from "node:crypto";
 import type * as pulumi from "@pulumi/pulumi";
 import { isFresh, makeCaCertificate, makeCertificate, makeKey } from "./certificates.ts";
 import { type GeneratedValues, randomPassword } from "./generated-values.ts";
@@ -72,7 +72,10 @@ export class MockEngine implements pulumi.runtime.Mocks {
       (old) => old.asked === asked && isFresh(old.certPem),
     );
     // As the provider's ends: a chain is one after the other.
-    return { certPem: `${kept.certPem.trimEnd()}\n` };
+    return {
+      certPem: `${kept.certPem.trimEnd()}\n`,
+      validityEndTime: new X509Certificate(kept.certPem).validToDate.toISOString(),
+    };
   }
 }
 

@@ -19,6 +19,10 @@ const OPTIONAL = {
     programs: ["localstack-persist.tar"],
     reason: "there is no image archive localstack-persist.tar (gresau/localstack-persist:4.14.0) on PATH",
   },
+  "registry-ui": {
+    programs: ["docker-registry-ui.tar"],
+    reason: "there is no image archive docker-registry-ui.tar (joxit/docker-registry-ui:2.6.0) on PATH",
+  },
   traefik: { programs: ["traefik"], reason: "there is no traefik on PATH" },
 } as const;
 

@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { nginxMain } from "../nginx.ts";
+import { nginxMain, redirectForwarded, tlsLines } from "../nginx.ts";
 import { type LocalStackLayout, REFUSALS, STATE_FILES } from "./layout.ts";
 import {
   type Answer,
@@ -117,7 +117,7 @@ access_log ${folder}/${name} tick if=${counted};`;
 const frontServer = (layout: LocalStackLayout, options: LocalStackGateOptions) => `
 server {
   listen ${layout.gatePort}${options.tls ? " ssl" : ""};
-  ${options.tls ? tlsLines(layout) : plainLines}
+  ${options.tls ? tlsLines(layout.certificate) : redirectForwarded}
   # @away_s3 is an error page that has an error page of its own.
   recursive_error_pages on;
   ${hstsLine(options)}
@@ -144,18 +144,6 @@ ${refusalLocations(layout.state)}
 ${answerLocations("address", STRANGER)}
 ${answerLocations("away", awayOrCut(layout))}
 }`;
-
-/** HTTP/1.1 only: nginx's HTTP/2 takes uploads in windows of 64 KB, 13 MB/s at 5 ms of Wi-Fi. */
-const tlsLines = ({ certificate }: LocalStackLayout) => `ssl_certificate ${certificate}/tls.crt;
-  ssl_certificate_key ${certificate}/tls.key;
-  ssl_protocols TLSv1.2 TLSv1.3;
-  ssl_session_cache shared:tls:2m;
-  ssl_session_tickets off;
-  # Plain HTTP sent to this port.
-  error_page 497 =308 https://$http_host$request_uri;`;
-
-/** The ingress hands plain HTTP on too, and says so in a header: this works with every controller. */
-const plainLines = `if ($http_x_forwarded_proto = "http") { return 308 https://$host$request_uri; }`;
 
 const hstsLine = ({ hsts }: LocalStackGateOptions) =>
   hsts ? 'add_header Strict-Transport-Security "max-age=31536000" always;' : "";

@@ -174,6 +174,11 @@ class Watch:
             gauge(
                 "healthy", "1 while LocalStack is ready to be used.", not (self.health.reason or self.volume_problem)
             ),
+            gauge(
+                "metrics_timestamp_seconds",
+                "When these figures were written: they stay where the watch container dies.",
+                int(time.time()),
+            ),
             *self.storage_metrics(),
             *self.request_metrics(),
         ]

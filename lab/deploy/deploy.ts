@@ -11,6 +11,8 @@ export const STACK = "local";
 /** What the lab's own commands need of the stack's outputs. */
 export interface LocalOutputs {
   registryUrl: string;
+  /** Undefined where there is no web page. */
+  registryUiUrl?: string;
   registryHost: string;
   registryUser: string;
   registryPassword: string;

@@ -24,10 +24,15 @@ export async function apply(object: object): Promise<void> {
 }
 
 export async function until(condition: () => Promise<boolean>, seconds: number, what: string): Promise<void> {
+  let cause: unknown;
+  const failed = (error: unknown) => {
+    cause = error;
+    return false;
+  };
   for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(300)) {
-    if (await condition().catch(() => false)) return;
+    if (await condition().catch(failed)) return;
   }
-  throw new Error(`not after ${seconds} s: ${what}`);
+  throw new Error(`not after ${seconds} s: ${what}`, { cause });
 }
 
 /** A registry of a test's own, in a namespace and on a port of its own. */
@@ -39,12 +44,16 @@ export interface TestStack {
   caFolder: string;
 }
 
-/** Deploys a stack of this name with these settings of its registry, and lets the node trust it. Again with others: an update. */
+/**
+ * Deploys a stack of this name with these settings of its registry, without a web page unless told otherwise, and lets the
+ * node trust it. Again with others: an update.
+ */
 export async function deployStack(
   name: string,
   port: number,
   registry: object = {},
   values: Record<string, string> = {},
+  registryUi: object = { enabled: false },
 ): Promise<TestStack> {
   const namespace = `registry-${name}`;
   const folder = folders.get(name) ?? (await mkdtemp(join(tmpdir(), "homecloud-e2e-")));
@@ -63,6 +72,7 @@ export async function deployStack(
     values: {
       [`${PROJECT}:access`]: JSON.stringify({ mode: "node-port", port }),
       [`${PROJECT}:registry`]: JSON.stringify(settings),
+      [`${PROJECT}:registryUi`]: JSON.stringify(registryUi),
       [`${PROJECT}:localstack`]: JSON.stringify({ enabled: false }),
       ...values,
     },

@@ -68,7 +68,7 @@ class Layout {
     const layer = tar([{ path: "random", content: randomBytes(layerBytes) }]);
     const rootfs = { type: "layers", diff_ids: [sha256(layer)] };
     const config = await this.blob(
-      JSON.stringify({ architecture, os: "linux", config: {}, rootfs }),
+      JSON.stringify({ created: "2026-01-01T00:00:00Z", architecture, os: "linux", config: {}, rootfs }),
       "application/vnd.oci.image.config.v1+json",
     );
     const layers = [await this.blob(layer, "application/vnd.oci.image.layer.v1.tar")];

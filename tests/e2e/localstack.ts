@@ -57,6 +57,7 @@ function configOf(name: string, port: number, settings: object): RawConfig {
   const values = {
     access: { mode: "node-port", port: port + 1 },
     clusterNames: "coredns-custom",
+    registryUi: { enabled: false },
     registry: {
       ...{ namespace: `registry-${name}`, localRegistryHosting: false, keepDataOnDestroy: false },
       ...{ storage: "64Mi", reserve: "8Mi", keepFree: "64Mi" },

@@ -275,6 +275,7 @@ function values(): Record<string, string> {
       waitForAddress: false,
       trustedProxies: ["10.142.0.0/24"],
     }),
+    "homecloud:registryUi": JSON.stringify({ enabled: false }),
     "homecloud:localstack": JSON.stringify({
       ...{ namespace: AWS_NAMESPACE, edition: "ephemeral", lambda: { mode: "none" }, keepDataOnDestroy: false },
       ...{ storage: "1Gi", reserve: "64Mi", keepFree: "64Mi" },

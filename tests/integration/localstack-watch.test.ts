@@ -403,13 +403,14 @@ describe("metrics", () => {
         continue;
       }
       const [, name] =
-        /^(homecloud_localstack_[a-z_]+)(?:\{(?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)+\})? [\d.e+]+$/.exec(line) ?? [];
+        /^(homecloud_localstack_[a-z_]+)(?:\{(?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)+\})? [\d.e+-]+$/.exec(line) ?? [];
       expect(names, line).toContain(name);
     }
     expect([...names].map((name) => name.replace("homecloud_localstack_", "")).toSorted()).toEqual([
       ...["disk_free_bytes", "full", "healthy", "init_scripts", "lambda_images_bytes", "lambda_images_limit_bytes"],
-      ...["limit_bytes", "measure_seconds", "refused_total", "requests_total", "service_errors_total"],
-      ...["service_requests_total", "service_state", "state_kept_age_seconds", "state_mended", "up", "used_bytes"],
+      ...["limit_bytes", "measure_seconds", "metrics_timestamp_seconds", "refused_total", "requests_total"],
+      ...["service_errors_total", "service_requests_total", "service_state", "state_kept_age_seconds"],
+      ...["state_mended", "up", "used_bytes"],
     ]);
     expect(await metric('service_state{service="ec2",state="disabled"}')).toBe(1);
     expect(await metric('init_scripts{state="successful"}')).toBe(2);

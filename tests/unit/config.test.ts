@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ConfigError, loadSettings } from "../../config/load.ts";
-import { NO_LOCALSTACK, problemsOf, rawConfig, type StackConfig, settingsOf } from "./stacks.ts";
+import { NO_LOCALSTACK, NO_UI, problemsOf, rawConfig, type StackConfig, settingsOf } from "./stacks.ts";
 
 const HOME = { domain: "homelab.local" };
 
@@ -58,18 +58,27 @@ describe("defaults", () => {
     const { registry } = settingsOf({ access: { mode: "node-port" } });
 
     expect(registry.host).toBe("127.0.0.1:30500");
-    expect(registry.certificateNames).toEqual(["127.0.0.1", "localhost"]);
+    expect(registry.certificateNames).toEqual(["127.0.0.1", "localhost", "registry.registry.svc"]);
+  });
+
+  test("the certificate carries the Service's name only where the gate shows it to the web page", () => {
+    const namesOf = (config: StackConfig) => settingsOf(config).registry.certificateNames;
+    const registry = { namespace: "images" };
+
+    expect(namesOf({ access: { mode: "node-port" }, registry }).at(-1)).toBe("registry.images.svc");
+    expect(namesOf({ access: { mode: "node-port" }, ...NO_UI })).toEqual(["127.0.0.1", "localhost"]);
+    expect(namesOf({ ...HOME, registry })).toEqual(["registry.homelab.local"]);
   });
 
   test("an IPv6 address stands in brackets before the port", () => {
     const { registry } = settingsOf({ access: { mode: "node-port", hosts: ["fd00::10"] } });
 
     expect(registry.host).toBe("[fd00::10]:30500");
-    expect(registry.certificateNames).toEqual(["fd00::10"]);
+    expect(registry.certificateNames).toEqual(["fd00::10", "registry.registry.svc"]);
   });
 
   test("the registry's name can be another than registry.DOMAIN", () => {
-    const config = { registry: { host: "images.example.net" }, ...NO_LOCALSTACK };
+    const config = { registry: { host: "images.example.net" }, ...NO_LOCALSTACK, ...NO_UI };
 
     expect(settingsOf(config).registry.host).toBe("images.example.net");
   });
@@ -186,7 +195,6 @@ describe("a wrong setting is named with its value and what is allowed", () => {
       "a size such as",
     ],
     [{ tls: { mode: "self-signed" } }, "tls.mode", '"self-signed"', "cluster-issuer, private-ca, none"],
-    [{ tls: {} }, "tls.mode", "is missing", "cluster-issuer, private-ca, none"],
     [{ tls: { mode: "cluster-issuer" } }, "tls.issuer", "is missing", "the name of a ClusterIssuer"],
     [{ access: { mode: "host-port" } }, "access.mode", '"host-port"', "ingress, node-port"],
     [{ access: "ingress" }, "access", '"ingress"', "object"],
@@ -233,9 +241,9 @@ describe("an unknown key is an error", () => {
       "registry.resources.gate.limit",
       "Did you mean registry.resources.gate.limits?",
     ],
-    [{ tls: { mode: "private-ca", issuer: "x" } }, "tls.issuer", "There are: mode, generation"],
+    [{ tls: { mode: "private-ca", issuer: "x" } }, "tls.issuer", "With tls.mode cluster-issuer there is."],
     [{ tls: { mode: "cluster-issuer", issuer: "x", isuer: "y" } }, "tls.isuer", "There are: mode, issuer, acme"],
-    [{ access: { mode: "node-port", address: "10.0.0.1" } }, "access.address", "There are: mode, port, hosts"],
+    [{ access: { mode: "node-port", address: "10.0.0.1" } }, "access.address", "With access.mode ingress there is."],
   ])("%j", (config, key, help) => {
     const problems = problemsOf({ ...HOME, ...config });
 
@@ -246,10 +254,23 @@ describe("an unknown key is an error", () => {
   });
 });
 
+test("a group of settings without a mode has its default one: `pulumi config set --path` writes none", () => {
+  const { tls, access, localstack } = settingsOf({
+    ...HOME,
+    tls: { generation: 2 },
+    access: { address: "192.168.1.240" },
+    localstack: { lambda: { imageStorage: "2Gi" } },
+  });
+
+  expect(tls).toEqual({ mode: "private-ca", generation: 2 });
+  expect(access).toMatchObject({ mode: "ingress", address: "192.168.1.240" });
+  expect(localstack).toMatchObject({ lambda: { mode: "dind", imageStorage: "2Gi" } });
+});
+
 describe("settings must fit together", () => {
   test("an ingress needs a name: a domain, or the registry's own", () => {
     expect(problemsOf({})).toEqual([expect.stringMatching(/^domain: is missing; allowed: .*homelab\.local/)]);
-    expect(problemsOf({ registry: { host: "images.example.net" }, ...NO_LOCALSTACK })).toEqual([]);
+    expect(problemsOf({ registry: { host: "images.example.net" }, ...NO_LOCALSTACK, ...NO_UI })).toEqual([]);
     expect(problemsOf({ access: { mode: "node-port" } })).toEqual([]);
   });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { loadSettings } from "../../config/load.ts";
 import type { LocalStackSettings } from "../../config/settings.ts";
-import { problemsOf, rawConfig, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
+import { NO_UI, problemsOf, rawConfig, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
 
 const HOME = { domain: "homelab.local" };
 const TOKEN = "ls-ThisIsTheToken";
@@ -114,7 +114,7 @@ describe("enabled: false", () => {
     ["a token without its edition", off({}, { localstackAuthToken: TOKEN })],
     ["the registry's namespace", off({ namespace: "registry" })],
     ["the registry's name", off({ host: "registry.homelab.local" })],
-    ["no name", { registry: { host: "images.example.net" }, localstack: { enabled: false } }],
+    ["no name", { registry: { host: "images.example.net" }, localstack: { enabled: false }, ...NO_UI }],
     ["the registry's port", off({ port: 30500 }, { access: NODE_PORT })],
     ["a reserve of everything", off({ reserve: "20Gi" })],
     ["a setting of the program's own", off({ environment: { SERVICES: "s3" } })],
@@ -178,7 +178,6 @@ describe("a wrong setting is named with its value and what is allowed", () => {
     [{ images: { nginx: "nginx:1.30" } }, "images.nginx", '"nginx:1.30"', "a pinned image with its registry"],
     [{ resources: { watch: { limits: { cpu: 1 } } } }, "resources.watch.limits.cpu", "1 is", "processor time"],
     [{ lambda: { mode: "docker" } }, "lambda.mode", '"docker"', "dind, host-docker, none"],
-    [{ lambda: {} }, "lambda.mode", "is missing", "dind, host-docker, none"],
     [{ lambda: "none" }, "lambda", '"none"', "object"],
     [{ lambda: { mode: "dind", imageStorage: "some" } }, "lambda.imageStorage", '"some"', "a size such as 30Gi"],
     [{ lambda: { mode: "dind", image: "docker:dind" } }, "lambda.image", '"docker:dind"', "a pinned image"],
@@ -226,14 +225,19 @@ describe("an unknown setting is an error", () => {
     [
       stack({ lambda: { mode: "dind", socket: "/run/docker.sock" } }),
       "localstack.lambda.socket",
-      "There are: mode, imageStorage, imagesFolder, image, resources",
+      "With localstack.lambda.mode host-docker there is.",
     ],
     [
       stack({ lambda: { mode: "host-docker", group: 999, image: "x" } }),
       "localstack.lambda.image",
-      "There are: mode, socket, group",
+      "With localstack.lambda.mode dind there is.",
     ],
-    [stack({ lambda: { mode: "none", group: 999 } }), "localstack.lambda.group", "There are: mode"],
+    [
+      stack({ lambda: { mode: "none", group: 999 } }),
+      "localstack.lambda.group",
+      "With localstack.lambda.mode host-docker there is.",
+    ],
+    [stack({ lambda: { mode: "none", groop: 999 } }), "localstack.lambda.groop", "There are: mode"],
   ])("%j", (config, key, help) => {
     expect(problemsOf({ ...HOME, ...config })).toEqual([`${key}: there is no such setting. ${help}`]);
   });
@@ -329,10 +333,10 @@ describe("names, ports and sizes fit together", () => {
   test("an ingress needs a name: a domain, or LocalStack's own", () => {
     const registry = { host: "images.example.net" };
 
-    expect(problemsOf({ registry })).toEqual([
+    expect(problemsOf({ registry, ...NO_UI })).toEqual([
       "localstack.host: is missing; allowed: a host name, or a domain (localstack.DOMAIN lies below it), or localstack.enabled: false",
     ]);
-    expect(problemsOf({ registry, localstack: { host: "aws.example.net" } })).toEqual([]);
+    expect(problemsOf({ registry, localstack: { host: "aws.example.net" }, ...NO_UI })).toEqual([]);
     expect(problemsOf({ access: NODE_PORT })).toEqual([]);
   });
 
@@ -568,6 +572,7 @@ describe("every error at once", () => {
       "localstack.reserve and localstack.lambda.imageStorage together must stay below localstack.storage (20Gi)",
       "localstack.environment.SERVICES",
       "localstack.environment.USE_SSL",
+      "registryUi.host",
     ]);
   });
 

@@ -26,6 +26,8 @@ interface RecordedOptions {
   ignoreChanges: string[];
   /** Names of everything that must be there first, whether by `dependsOn` or because an output is used. */
   dependsOn: string[];
+  /** The same with their types, as one name may be several objects': `kubernetes:core/v1:Service registry`. */
+  after: string[];
 }
 
 /** As much of the request to the engine as is looked at. */
@@ -144,11 +146,15 @@ function optionsOf(request: RegisterRequest): RecordedOptions {
     deleteBeforeReplace: request.getDeletebeforereplace(),
     ignoreChanges: request.getIgnorechangesList(),
     dependsOn: request.getDependenciesList().map(nameIn),
+    after: request.getDependenciesList().map((urn) => `${typeIn(urn)} ${nameIn(urn)}`),
   };
 }
 
 /** The name at the end of a URN. */
 const nameIn = (urn: string) => urn.split("::").at(-1) ?? "";
+
+/** The type before it, without those of its parents. */
+const typeIn = (urn: string) => urn.split("::").at(-2)?.split("$").at(-1) ?? "";
 
 /** What the random and tls providers would make: the same on every run, as if it were kept in state. */
 function generated(type: string, name: string): Record<string, unknown> {
@@ -163,7 +169,7 @@ function generated(type: string, name: string): Record<string, unknown> {
       return { certRequestPem: `REQUEST ${name}` };
     case "tls:index/selfSignedCert:SelfSignedCert":
     case "tls:index/locallySignedCert:LocallySignedCert":
-      return { certPem: `CERTIFICATE ${name}` };
+      return { certPem: `CERTIFICATE ${name}`, validityEndTime: "2030-01-01T00:00:00.5Z" };
     default:
       return {};
   }

@@ -10,7 +10,7 @@ import { type Manifest, type Rendered, render } from "../../render/render.ts";
 import { readStackFile } from "../../render/stack-file.ts";
 import { isLetThrough, type PodEnd, type Policy } from "./network-policy.ts";
 import { restrictedProblems } from "./pod-security.ts";
-import { SHAPES, settingsOf } from "./stacks.ts";
+import { NO_UI, SHAPES, settingsOf } from "./stacks.ts";
 
 vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original(), "04"));
 
@@ -63,12 +63,15 @@ const FULL = {
     environment: { DEBUG: "1" },
   },
   localstackAuthToken: "ls-correct-horse-battery-staple",
+  registryUi: { allowDelete: true, environment: { THEME: "dark" } },
+  monitoring: { enabled: true },
 };
 const HOME = SHAPES["ingress, private CA"];
 const LOCALSTACKS = {
   "Docker of the node": { ...HOME, localstack: { lambda: { mode: "host-docker", group: 999 } } },
   "nothing to run functions": { ...HOME, localstack: { lambda: { mode: "none" } } },
   "no LocalStack": { ...HOME, localstack: { enabled: false } },
+  "no web page": { ...HOME, ...NO_UI },
 };
 
 const root = new URL("../../", import.meta.url);
@@ -235,6 +238,8 @@ describe.each(stacks)("%s", (_, load) => {
         const pod: PodEnd = { namespace, labels: template.metadata.labels };
         return { name, pod, gate: numbers[name] ?? 0, metrics: numbers.metrics ?? 0 };
       });
+    /** The web page has no metrics. */
+    const withMetrics = () => workloads().filter(({ metrics }) => metrics > 0);
     const settingsFor = (name: string) => (name === "registry" ? settings.registry : settings.localstack);
     const stranger: PodEnd = { namespace: "apps", labels: { app: "web" } };
     const ingressController = (): PodEnd => {
@@ -258,7 +263,11 @@ describe.each(stacks)("%s", (_, load) => {
     });
 
     test("the metrics are read from the namespace that is named, and from nowhere else", () => {
-      for (const { name, pod, metrics } of workloads()) {
+      expect(withMetrics().map(({ name }) => name)).toEqual([
+        ...(settings.localstack ? ["localstack"] : []),
+        "registry",
+      ]);
+      for (const { name, pod, metrics } of withMetrics()) {
         const monitoring: PodEnd = { namespace: "monitoring", labels: { app: "prometheus" } };
         const isNamed = settingsFor(name)?.monitoringNamespace === "monitoring";
 
@@ -272,7 +281,7 @@ describe.each(stacks)("%s", (_, load) => {
       const ends = [...workloads().map(({ pod }) => pod), ingressController(), stranger, "outside" as const];
 
       for (const { name, pod, gate, metrics } of workloads())
-        for (const port of [22, 443, 2375, 4510, 4566, 5000, 5001, 8081, 8082, 9091].filter(
+        for (const port of [22, 443, 2375, 4510, 4566, 5000, 5001, 8081, 8082, 8090, 9090, 9091].filter(
           (number) => number !== gate && number !== metrics,
         ))
           for (const other of ends) expect(isLetThrough(policies(), other, pod, port), `${name} ${port}`).toBe(false);
@@ -282,6 +291,25 @@ describe.each(stacks)("%s", (_, load) => {
       for (const { name, pod } of workloads())
         for (const other of ["outside" as const, stranger])
           expect(isLetThrough(policies(), pod, other, 443), name).toBe(name === "localstack");
+    });
+
+    test("the web page reaches the registry's gate, and nothing else; nobody takes its place", () => {
+      const [registry, page] = ["registry", "registry-ui"].map((name) => workloads().find((own) => own.name === name));
+      expect(page === undefined).toBe(settings.registryUi === undefined);
+      if (!registry || !page) return;
+
+      expect(isLetThrough(policies(), page.pod, registry.pod, registry.gate)).toBe(true);
+      expect(isLetThrough(policies(), page.pod, registry.pod, registry.metrics)).toBe(false);
+      for (const { name, pod, gate } of workloads().filter(({ name }) => name !== "registry" && name !== "registry-ui"))
+        expect(isLetThrough(policies(), page.pod, pod, gate), name).toBe(false);
+      const byEverybody = settings.access.mode === "node-port";
+      for (const impostor of [
+        { ...page.pod, namespace: "apps" },
+        { ...page.pod, labels: { app: "web" } },
+      ])
+        expect(isLetThrough(policies(), impostor, registry.pod, registry.gate)).toBe(
+          byEverybody && impostor.namespace === "apps",
+        );
     });
 
     test("whatever else comes to be in a namespace of the program's reaches nothing, and nothing reaches it", () => {
@@ -358,8 +386,8 @@ function secretValues({ manifests, outputs }: Rendered): string[] {
   const files = manifests
     .filter(({ kind }) => kind === "Secret")
     .flatMap(({ stringData }) => Object.entries(stringData as Record<string, string>))
-    // A certificate is for everybody to see; its key is not.
-    .filter(([key]) => key !== "tls.crt");
+    // A certificate is for everybody to see, as are addresses and names of users; a key is not.
+    .filter(([key]) => !["tls.crt", "ca.crt", "url", "host", "username", "gateTls"].includes(key));
   const hashes = files.flatMap(([, text]) =>
     [...text.matchAll(/^[\w.-]+:(\$2y\$\S+)$/gm)].map((match) => String(match[1])),
   );

@@ -1,10 +1,12 @@
 import * as pulumi from "@pulumi/pulumi";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import type { ClusterFacts } from "../../cluster/check.ts";
+import { checksumOfCa } from "../../components/ca-checksum.ts";
+import { NODES_CA, NODES_USER, TRUSTED_NODES } from "../../components/known-names.ts";
 import { deploy, type Outputs } from "../../program.ts";
 import { makeCaCertificate, makeKey } from "../../render/certificates.ts";
 import { Engine, settled } from "./mocks.ts";
-import { ED25519, NO_LOCALSTACK, NODE_KEY, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
+import { ED25519, NO_LOCALSTACK, NO_UI, NODE_KEY, SHAPES, type StackConfig, settingsOf } from "./stacks.ts";
 
 vi.mock(import("bcryptjs"), async (original) => (await import("./bcrypt-once.ts")).once(await original(), "04"));
 
@@ -66,7 +68,7 @@ describe("outputs", () => {
 
   test("the home network's DNS records are told where the ingress's address is known", async () => {
     const { outputs } = await run(withAddress);
-    const names = ["registry.homelab.local", "localstack.homelab.local", "*.localstack.homelab.local"];
+    const names = ["registry", "registry-ui", "localstack", "*.localstack"].map((name) => `${name}.homelab.local`);
 
     expect(outputs.dnsRecords).toEqual(names.map((name) => ({ name, type: "A", address: "192.168.1.240" })));
     expect(outputs.dnsmasqLines).toEqual([
@@ -111,6 +113,7 @@ describe("names inside the cluster", () => {
 
     expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).toBe(
       "rewrite name exact registry.homelab.local rke2-ingress.ingress.svc.cluster.local\n" +
+        "rewrite name exact registry-ui.homelab.local rke2-ingress.ingress.svc.cluster.local\n" +
         "rewrite name exact localstack.homelab.local rke2-ingress.ingress.svc.cluster.local\n" +
         "rewrite name regex ^.+\\.localstack\\.homelab\\.local\\.$ rke2-ingress.ingress.svc.cluster.local answer auto\n",
     );
@@ -150,7 +153,7 @@ describe("LocalStack", () => {
         undefined,
       ]),
     );
-    expect(outputs.dnsRecords.map(({ name }) => name)).toEqual(["registry.homelab.local"]);
+    expect(outputs.dnsRecords.map(({ name }) => name)).toEqual(["registry.homelab.local", "registry-ui.homelab.local"]);
     expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).not.toContain(
       "localstack",
     );
@@ -195,12 +198,37 @@ describe("LocalStack", () => {
   });
 });
 
+describe("the web page", () => {
+  test("has an address", async () => {
+    expect((await run(HOME)).outputs.registryUiUrl).toBe("https://registry-ui.homelab.local");
+  });
+
+  // What is said of a component alone is not in the state of its parts, which are what the engine makes and deletes.
+  test("its pod comes after the registry's Service, whose name its gate looks up once, at its start", async () => {
+    const { engine } = await run(HOME);
+
+    expect(engine.find("Deployment", "registry-ui").options.after).toContain("kubernetes:core/v1:Service registry");
+    expect(engine.find("Service", "registry").options.after).toContain("kubernetes:apps/v1:Deployment registry");
+  });
+
+  test("is not there where it is off, and nobody is let in or told of it", async () => {
+    const { engine, outputs } = await run({ ...withAddress, ...NO_UI });
+
+    expect(engine.resources.filter(({ type, name }) => /registry-?ui/i.test(type + name))).toEqual([]);
+    expect(outputs.registryUiUrl).toBeUndefined();
+    expect(outputs.dnsRecords.map(({ name }) => name)).not.toContain("registry-ui.homelab.local");
+    expect(JSON.stringify(engine.find("ConfigMapPatch", "coredns-custom").inputs)).not.toContain("registry-ui");
+    expect(JSON.stringify(engine.find("NetworkPolicy", "registry", "registry").inputs)).not.toContain("registry-ui");
+  });
+});
+
 describe("Pi-hole", () => {
   test("gets the records where its address is given", async () => {
     const { engine } = await run({ ...withAddress, pihole: { url: "http://192.168.1.2" }, piholePassword: "hunter2" });
 
     expect(engine.names("Command")).toEqual([
       "pihole-localstack.homelab.local",
+      "pihole-registry-ui.homelab.local",
       "pihole-registry.homelab.local",
       "pihole-wildcard.localstack.homelab.local",
     ]);
@@ -270,16 +298,30 @@ describe("nodes", () => {
     expect(outputs.trustedNodes).toBeUndefined();
   });
 
-  test("come after everything else, and go before it", async () => {
+  test("come after everything else, and go before it: only what tells of them comes later", async () => {
     const pihole = { pihole: { url: "http://192.168.1.2" }, piholePassword: "app password" };
     const { engine } = await run({ ...withNode, ...pihole });
 
-    const before = engine.find("Command", "node-trust-k3s-1").options.dependsOn;
-    const kinds = /^(Deployment|Ingress|Service|Secret|ConfigMap|Namespace|PersistentVolumeClaim|NetworkPolicy)$/;
-    const objects = engine.resources.filter(({ type }) => kinds.test(type.split(":").at(-1) ?? ""));
-    expect(objects.length).toBeGreaterThan(8);
-    expect(before).toEqual(expect.arrayContaining(objects.map(({ name }) => name)));
-    expect(before).toContain("pihole-registry.homelab.local");
+    const before = engine.find("Command", "node-trust-k3s-1").options.after;
+    const objects = engine.resources.filter(
+      ({ type, name }) => type.startsWith("kubernetes:") && name !== TRUSTED_NODES,
+    );
+    expect(objects.length).toBeGreaterThan(30);
+    expect(before).toEqual(expect.arrayContaining(objects.map(({ type, name }) => `${type} ${name}`)));
+    expect(before).toContain("command:local:Command pihole-registry.homelab.local");
+    const later = engine.resources.filter(({ options }) => options.dependsOn.includes("node-trust-k3s-1"));
+    expect(later.map(({ name }) => name)).toEqual([TRUSTED_NODES]);
+  });
+
+  test("what is told of them is when each was proven, by name, as which user, and with which CA", async () => {
+    const { engine } = await run({ ...withNode, registry: { pullUserGeneration: 2 } });
+
+    const { inputs } = engine.find("ConfigMap", TRUSTED_NODES, "registry");
+    expect(inputs.data).toEqual({ "k3s-1": "never" });
+    expect(inputs.metadata.annotations).toEqual({
+      [NODES_USER]: "puller-2",
+      [NODES_CA]: checksumOfCa("CERTIFICATE homecloud-ca-certificate\n"),
+    });
   });
 
   test("get the user who only pulls, and the stack's CA", async () => {

@@ -103,6 +103,7 @@ describe.each(Object.keys(SHAPES) as Shape[])("%s", (shape) => {
       "gate.conf",
       "login.conf",
       "measure.sh",
+      "survey.awk",
       "writes.conf",
     ]);
   });
@@ -119,6 +120,13 @@ describe.each(Object.keys(SHAPES) as Shape[])("%s", (shape) => {
       expect(hash).toMatch(/^\$2y\$12\$[./A-Za-z0-9]{53}$/);
       expect(compareSync(password, hash.replace("$2y$", "$2b$"))).toBe(true);
     }
+  });
+
+  test("whoever comes past the ingress is told whether the gate ends TLS itself, as its port has it", () => {
+    const { gateTls } = engine.find("Secret", "registry-client").inputs.stringData;
+
+    expect(gateTls).toBe(String(shape === "node port, private CA"));
+    expect(gateConf(engine).includes(" ssl;")).toBe(gateTls === "true");
   });
 
   test("distribution has an HTTP secret of its own, in a Secret", () => {
@@ -232,7 +240,7 @@ describe("the way in", () => {
 
     expect(gateConf(engine)).toContain("listen 8080 ssl;");
     expect(engine.find("CertRequest", "registry-request").inputs).toMatchObject({
-      dnsNames: ["localhost"],
+      dnsNames: ["localhost", "registry.registry.svc"],
       ipAddresses: ["127.0.0.1"],
     });
     expect(mounts(engine, "gate")).toContain("certificate");
@@ -437,9 +445,10 @@ describe("settings of the registry", () => {
       expect(JSON.parse(inputs.stringData[".dockerconfigjson"]).auths["registry.homelab.local"].username).toBe(
         "puller-1",
       );
-      expect(engine.find("ConfigMap", "homecloud-ca", namespace).inputs.data).toEqual({
-        "ca.crt": "CERTIFICATE ca-certificate",
-      });
+      const ca = engine.find("ConfigMap", "homecloud-ca", namespace);
+      expect(ca.inputs.data).toEqual({ "ca.crt": "CERTIFICATE ca-certificate" });
+      // A cluster may have several stacks: `homecloud rotate check` looks at its own.
+      for (const { metadata } of [inputs, ca.inputs]) expect(metadata.annotations["homecloud/stack"]).toBe("test");
     }
   });
 

@@ -98,13 +98,15 @@ describe("secrets", () => {
 
     expect(secrets.map(({ metadata }) => metadata.name)).toEqual([
       "localstack-tls",
+      "registry-ui-tls",
+      "registry-client",
       "registry-config",
       "registry-tls",
       "registry-users",
     ]);
     for (const secret of secrets)
       expect(new Set(Object.values(secret.stringData as object))).toEqual(new Set([LEFT_OUT]));
-    expect(Object.keys(secrets[2]?.stringData as object)).toEqual(["tls.crt", "tls.key"]);
+    expect(Object.keys(secrets[4]?.stringData as object)).toEqual(["tls.crt", "tls.key"]);
     const { outputs } = await rendered(NODE_PORT);
     for (const text of [outputs.registryPassword, outputs.registryPullPassword, "PRIVATE KEY", "$2y$"])
       expect(JSON.stringify(manifests)).not.toContain(text);

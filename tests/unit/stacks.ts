@@ -49,6 +49,7 @@ export type Shape = keyof typeof SHAPES;
 
 /** For tests that are about something else. */
 export const NO_LOCALSTACK = { localstack: { enabled: false } };
+export const NO_UI = { registryUi: { enabled: false } };
 
 /** A host key of a machine that is nobody's. */
 export const ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB/N/vQx14wM5CARB5+6gOgGdaLUtJpXm+VAgfpQP26J";

@@ -1,0 +1,35 @@
+import { ApiException, CoreV1Api, CustomObjectsApi, type KubeConfig } from "@kubernetes/client-node";
+import { OPERATOR } from "../components/monitoring.ts";
+import type { MonitoringSettings, Settings } from "../config/settings.ts";
+
+/** What keeps Prometheus and Grafana from being told anything, one line each. */
+export async function monitoringProblems(config: KubeConfig, { monitoring }: Settings): Promise<string[]> {
+  if (!monitoring) return [];
+  return (await Promise.all([operator(config), namespace(config, monitoring)])).flat();
+}
+
+/** Asked of discovery, which everybody may read: definitions themselves only whoever administers the cluster. */
+async function operator(config: KubeConfig): Promise<string[]> {
+  const { group, version, resources } = OPERATOR;
+  const served = await config
+    .makeApiClient(CustomObjectsApi)
+    .getAPIResources({ group, version })
+    .catch((error: unknown) => {
+      if (error instanceof ApiException && error.code === 404) return { resources: [] };
+      throw error;
+    });
+  const names = served.resources.map(({ name }) => name);
+  const missing = resources.filter((name) => !names.includes(name)).map((name) => `${name}.${group}`);
+  if (missing.length === 0) return [];
+  return [
+    `monitoring.enabled: the cluster has no ${missing.join(" and no ")}, which the Prometheus operator brings; ` +
+      "install it first (Helm chart kube-prometheus-stack), or set monitoring.enabled to false and read the metrics " +
+      "as docs/monitoring.md says",
+  ];
+}
+
+async function namespace(config: KubeConfig, { namespace }: MonitoringSettings): Promise<string[]> {
+  const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
+  if (items.some(({ metadata }) => metadata?.name === namespace)) return [];
+  return [`monitoring.namespace: "${namespace}" is not in the cluster; allowed: the namespace that Prometheus runs in`];
+}
