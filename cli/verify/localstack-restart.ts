@@ -1,0 +1,43 @@
+import { randomBytes } from "node:crypto";
+import { NO_LOCALSTACK } from "./aws.ts";
+import { makeBucket } from "./buckets.ts";
+import { type Criterion, fail, needed, notMeasured, pass, seconds } from "./criterion.ts";
+import { PATIENCE, restart } from "./restart.ts";
+import type { Run } from "./run.ts";
+
+const GONE = ["NoSuchBucket", "NoSuchKey"];
+
+export const localstackRestart: Criterion = {
+  id: "localstack-restart",
+  title: "Objects outlive a restart of LocalStack's pod",
+  limit: "the same object after it",
+  patience: PATIENCE,
+  measure: async (run) => {
+    if (!run.deployment.localstack) return notMeasured(NO_LOCALSTACK);
+    if (!(await keepsData(run))) return notMeasured("this edition keeps nothing (localstack.edition: ephemeral)");
+    if (run.restarts !== true) return notMeasured(run.restarts);
+    const { namespace, endpoint, ca } = await run.localstackAccess();
+    const content = randomBytes(10_000);
+    const bucket = await needed("a write", makeBucket(run));
+    await needed("a write", bucket.put("kept", content));
+    const serves = async () => (await run.ask(new URL("/_localstack/health", endpoint), { ca })).status === 200;
+    const away = await restart(run, { namespace, name: "localstack" }, serves);
+    const found = await bucket.get("kept").catch((error: Error) => {
+      if (GONE.includes(error.name)) return undefined;
+      throw error;
+    });
+    if (!found)
+      return fail("the object is gone", "is the volume localstack-data a PersistentVolumeClaim? docs/verify.md");
+    if (!found.equals(content)) return fail("the object came back with other bytes");
+    return pass(`the same object; no answer for ${seconds(away)}`);
+  },
+};
+
+/** The editions that keep their data are told so. */
+async function keepsData({ kube, deployment }: Run): Promise<boolean> {
+  const { namespace = "" } = deployment.localstack ?? {};
+  const name = "localstack";
+  const found = await kube.ask(`the Deployment ${name}`, kube.apps.readNamespacedDeployment({ name, namespace }));
+  const container = found?.spec?.template.spec?.containers.find((each) => each.name === name);
+  return container?.env?.some((each) => each.name === "PERSISTENCE" && each.value === "1") ?? false;
+}
