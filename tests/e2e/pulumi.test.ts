@@ -4,11 +4,13 @@ import { join, resolve } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
+import type { Plan } from "../../cli/rotate/plan.ts";
 import { loadSettings } from "../../config/load.ts";
 import { trustRegistry } from "../../lab/lab.ts";
 import { GeneratedValues } from "../../render/generated-values.ts";
 import { render } from "../../render/render.ts";
 import { readStackFile } from "../../render/stack-file.ts";
+import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
 import { describeWith } from "../optional.ts";
 import { answers, kubectl, lab, registryPod, type TestStack } from "./cluster.ts";
 import { archiveOf, ociImage } from "./images.ts";
@@ -26,7 +28,8 @@ const SETTINGS = {
     keepFree: "64Mi",
     localRegistryHosting: false,
   },
-  // As the lab has it: the image with persistence is on no package registry.
+  // As the lab has it: neither the page's image nor the one with persistence is on a package registry.
+  "homecloud:registryUi": { enabled: false },
   "homecloud:localstack": {
     edition: "ephemeral",
     namespace: "localstack-engine",
@@ -169,10 +172,57 @@ describeWith("pulumi", "with Pulumi's engine", () => {
     expect(stdout).not.toContain("PRIVATE KEY");
   });
 
-  test("a changed password updates in place; the old one is out, the images are there", async () => {
+  /** `homecloud rotate`, as a person types it. */
+  const rotate = (args: string[], input = "") =>
+    execa(HOMECLOUD, ["--namespace", NAMESPACE, "rotate", ...args], {
+      env: { KUBECONFIG: lab.kubeconfig },
+      reject: false,
+      input,
+    });
+
+  async function planOf(what: string): Promise<Plan> {
+    const { exitCode, stdout, stderr } = await rotate([what, "--json"]);
+    expect(exitCode, stderr).toBe(0);
+    return JSON.parse(stdout) as Plan;
+  }
+
+  const whatPreviewShows = ({ steps }: Plan) => steps.find(({ run }) => run === "pulumi preview")?.why;
+
+  /** What the engine would do, as `OPERATION KIND NAME`. */
+  async function previewed(): Promise<string[]> {
+    const { exitCode, all, stdout } = await pulumi("preview", "--json");
+    expect(exitCode, all).toBe(0);
+    const { steps } = JSON.parse(stdout) as { steps: { op: string; urn: string }[] };
+    return steps
+      .filter(({ op, urn }) => op !== "same" && !urn.includes("pulumi:pulumi:Stack"))
+      .map(({ op, urn }) => `${op} ${urn.split("::").slice(-2).join(" ").replace(/^.*:/, "")}`)
+      .sort();
+  }
+
+  async function expectFollowed(...check: [args?: string[], input?: string]): Promise<void> {
+    const [args = [], input] = check;
+    const { exitCode, stdout, stderr } = await rotate(["check", ...args], input);
+    expect(exitCode, stdout + stderr).toBe(0);
+    expect(stdout).toContain("everything has followed");
+  }
+
+  test("a changed password, as `homecloud rotate` lists it, updates in place; the old one is out, the images are there", async () => {
     const { outputs } = await deployed();
     const uid = await kubectl("-n", NAMESPACE, "get", "deployment", "registry", "-o", "jsonpath={.metadata.uid}");
+    const plan = await planOf("password");
+    expect(plan.steps[0]?.run).toBe(`pulumi stack select ${STACK}`);
+    expect(plan.steps[1]?.run).toBe("pulumi config set --secret registryPassword");
     await pulumi("config", "set", "--secret", "registryPassword", "changed, and with a space");
+    // It was generated until now.
+    expect(await previewed()).toEqual([
+      "delete RandomPassword registry-password-writer",
+      "update Deployment registry",
+      "update Secret registry-client",
+      "update Secret registry-users",
+    ]);
+    expect(whatPreviewShows(plan)).toBe(
+      "~ Secrets registry-users and registry-client, ~ Deployment registry; nothing replaced, and nothing deleted but the RandomPassword registry-password-writer, where it was generated until now",
+    );
     const summary = await up();
     console.log(summary);
     expect(summary).not.toMatch(/replaced/);
@@ -185,6 +235,7 @@ describeWith("pulumi", "with Pulumi's engine", () => {
         .exitCode,
     ).not.toBe(0);
     expect(await pulledDigest((await new Skopeo(stack).pull("kept/app:1.0")).folder)).toBe(image.digest);
+    await expectFollowed(["--former"], outputs.registryPassword);
   });
 
   test("a changed size setting is no failed update", async () => {
@@ -262,6 +313,29 @@ describeWith("pulumi", "with Pulumi's engine", () => {
     expect(all).not.toMatch(/ at .*\.ts:\d+|node:internal/);
     expect(all).not.toMatch(/kubernetes:core\/v1/);
   });
+
+  test.each([
+    ["puller", ["create RandomPassword registry-password-puller-2", "update Deployment registry"]],
+    ["ca", ["update Deployment registry", "update Secret registry-tls"]],
+  ])(
+    "a new %s, as `homecloud rotate` lists it: nothing is replaced but keys and certificates, and all have followed",
+    async (what, some) => {
+      const plan = await planOf(what);
+      const [, , path = "", value = ""] =
+        /^(pulumi config set --path) (\S+) (\S+)$/.exec(plan.steps[1]?.run ?? "") ?? [];
+      await pulumi("config", "set", "--path", path, value);
+      const changes = await previewed();
+      console.log(changes.join("\n"));
+      expect(changes).toEqual(expect.arrayContaining(some));
+      const lost = changes.filter((change) => /^(delete|.*replace)/.test(change));
+      expect(
+        lost.filter((change) => !/ (PrivateKey|CertRequest|SelfSignedCert|LocallySignedCert) /.test(change)),
+      ).toEqual([]);
+      console.log(await up());
+      await answers(await deployed());
+      await expectFollowed();
+    },
+  );
 });
 
 interface Manifest {
