@@ -1,5 +1,6 @@
 import { Agent } from "node:https";
 import type { LocalStackAccess } from "../deployment.ts";
+import type { Run } from "./run.ts";
 
 /** What every client of the SDK is made with. */
 export interface Aws {
@@ -27,6 +28,15 @@ export function awsOf({ endpoint, region, environment, ca }: LocalStackAccess): 
     s3Endpoint: environment.AWS_ENDPOINT_URL_S3 ?? endpoint,
     end: () => httpsAgent.destroy(),
   };
+}
+
+/** What LocalStack's container is told by its environment: what it can, and what it keeps. */
+export async function localstackEnvironment({ kube, deployment }: Run): Promise<Map<string, string | undefined>> {
+  const { namespace = "" } = deployment.localstack ?? {};
+  const name = "localstack";
+  const found = await kube.ask(`the Deployment ${name}`, kube.apps.readNamespacedDeployment({ name, namespace }));
+  const container = found?.spec?.template.spec?.containers.find((each) => each.name === name);
+  return new Map(container?.env?.map((variable) => [variable.name, variable.value]));
 }
 
 export const NO_LOCALSTACK = "there is no LocalStack (localstack.enabled: false)";

@@ -1,4 +1,4 @@
-import { NO_LOCALSTACK } from "./aws.ts";
+import { localstackEnvironment, NO_LOCALSTACK } from "./aws.ts";
 import { type Criterion, fail, notMeasured, pass, seconds } from "./criterion.ts";
 import { PREFIX, type Run } from "./run.ts";
 import { zipOf } from "./zip.ts";
@@ -50,10 +50,4 @@ export const lambda: Criterion = {
 const HINT = "is the image of the runtime nodejs24.x there, and Docker well? docs/localstack.md#lambda";
 
 /** LocalStack is told of a Docker only where functions run. */
-async function functionsRun({ kube, deployment }: Run): Promise<boolean> {
-  const { namespace = "" } = deployment.localstack ?? {};
-  const name = "localstack";
-  const found = await kube.ask(`the Deployment ${name}`, kube.apps.readNamespacedDeployment({ name, namespace }));
-  const container = found?.spec?.template.spec?.containers.find((each) => each.name === name);
-  return container?.env?.some((each) => each.name === "DOCKER_HOST") ?? false;
-}
+const functionsRun = async (run: Run) => (await localstackEnvironment(run)).has("DOCKER_HOST");

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { POD_LAYOUT, STATE_FILES } from "../../components/localstack/layout.ts";
+import { NO_LOCALSTACK } from "./aws.ts";
 import { makeBucket } from "./buckets.ts";
 import { type Criterion, notMeasured } from "./criterion.ts";
 import { COUNTED, measureQuota, WALK } from "./quota.ts";
@@ -10,7 +11,7 @@ export const localstackQuota: Criterion = {
   limit: "counted and enforced",
   patience: WALK + 30,
   measure: async (run) => {
-    if (!run.deployment.localstack) return notMeasured("there is no LocalStack (localstack.enabled: false)");
+    if (!run.deployment.localstack) return notMeasured(NO_LOCALSTACK);
     return await measureQuota(run, {
       workload: "localstack",
       namespace: run.deployment.localstack.namespace,

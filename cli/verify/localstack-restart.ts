@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { NO_LOCALSTACK } from "./aws.ts";
+import { localstackEnvironment, NO_LOCALSTACK } from "./aws.ts";
 import { makeBucket } from "./buckets.ts";
 import { type Criterion, fail, needed, notMeasured, pass, seconds } from "./criterion.ts";
 import { PATIENCE, restart } from "./restart.ts";
@@ -34,10 +34,4 @@ export const localstackRestart: Criterion = {
 };
 
 /** The editions that keep their data are told so. */
-async function keepsData({ kube, deployment }: Run): Promise<boolean> {
-  const { namespace = "" } = deployment.localstack ?? {};
-  const name = "localstack";
-  const found = await kube.ask(`the Deployment ${name}`, kube.apps.readNamespacedDeployment({ name, namespace }));
-  const container = found?.spec?.template.spec?.containers.find((each) => each.name === name);
-  return container?.env?.some((each) => each.name === "PERSISTENCE" && each.value === "1") ?? false;
-}
+const keepsData = async (run: Run) => (await localstackEnvironment(run)).get("PERSISTENCE") === "1";
