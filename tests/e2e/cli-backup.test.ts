@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { importImage } from "../../lab/lab.ts";
 import { type Refused, RegistryClient } from "../integration/client.ts";
 import { describeWith, pathOf } from "../optional.ts";
-import { deployStack, kubectl, lab, removeStack, type TestStack, until } from "./cluster.ts";
+import { deployStack, inRegistry, kubectl, lab, removeStack, type TestStack, until } from "./cluster.ts";
 import { ociIndex } from "./images.ts";
 import { deployLocalStack, removeLocalStack, type TestLocalStack } from "./localstack.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
@@ -162,8 +162,7 @@ describeWith("localstack-persist", "backup and restore", () => {
 
   /** Nothing is left in either: the registry's folder, LocalStack's claim. */
   async function empty(): Promise<void> {
-    const inRegistry = ["-n", fromRegistry.namespace, "exec", "deploy/registry", "-c", "registry", "--"];
-    await kubectl(...inRegistry, "sh", "-c", "rm -rf $VOLUME/docker");
+    await inRegistry(fromRegistry.namespace, "sh", "-c", "rm -rf $VOLUME/docker");
     await kubectl("-n", from.namespace, "scale", "deployment/localstack", "--replicas=0");
     await kubectl("-n", from.namespace, "wait", "--for=delete", "pod", "--all", "--timeout=180s");
     await kubectl("-n", from.namespace, "delete", "pvc", "localstack-data");

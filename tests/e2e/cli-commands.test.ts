@@ -10,7 +10,17 @@ import { dnsmasqLines, dnsRecords } from "../../components/dns-records.ts";
 import { PROJECT } from "../../config/project.ts";
 import { RegistryClient } from "../integration/client.ts";
 import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
-import { apply, deployStack, kubectl, lab, registryPod, removeStack, type TestStack, until } from "./cluster.ts";
+import {
+  apply,
+  deployStack,
+  inRegistry,
+  kubectl,
+  lab,
+  registryPod,
+  removeStack,
+  type TestStack,
+  until,
+} from "./cluster.ts";
 import { ociIndex } from "./images.ts";
 import { Laptop } from "./laptop.ts";
 import { Skopeo } from "./skopeo.ts";
@@ -233,7 +243,7 @@ describe("status", () => {
   test("pushes that wait for whoever holds the lock", async () => {
     // Until the next test takes the pod away.
     const hold = 'exec 9>>"$LOCKS/collect"; flock 9; sleep 120';
-    kubectl("-n", stack.namespace, "exec", "deploy/registry", "-c", "registry", "--", "sh", "-c", hold).catch(() => "");
+    inRegistry(stack.namespace, "sh", "-c", hold).catch(() => "");
     const state = async () => columns(await printed("status"), "registry")?.[1];
     await until(async () => (await state()) === "running, pushes wait", 30, "status tells of it");
   });

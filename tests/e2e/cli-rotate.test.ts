@@ -3,8 +3,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Finding } from "../../cli/rotate/check.ts";
 import type { Plan } from "../../cli/rotate/plan.ts";
 import { checksumOfCa } from "../../components/ca-checksum.ts";
-import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
-import { apply, deployStack, kubectl, lab, registryPod, removeStack, type TestStack, until } from "./cluster.ts";
+import { apply, deployStack, kubectl, registryPod, removeStack, type TestStack, until } from "./cluster.ts";
+import { planOf, rotate } from "./rotate.ts";
 
 /** Namespace of the pods that pull. */
 const APPS = "e2e-rotate-apps";
@@ -38,26 +38,17 @@ afterAll(async () => {
   await kubectl("delete", "namespace", APPS, "--ignore-not-found");
 });
 
-const rotate = (args: string[], input = "") =>
-  execa(HOMECLOUD, ["--namespace", stack.namespace, "rotate", ...args], {
-    env: { KUBECONFIG: lab.kubeconfig },
-    reject: false,
-    input,
-  });
-
-async function planOf(what: string): Promise<Plan> {
-  const { exitCode, stdout, stderr } = await rotate([what, "--json"]);
-  expect(exitCode, stderr).toBe(0);
-  return JSON.parse(stdout) as Plan;
-}
-
 /** What the plan sets a setting to. */
 const setting = ({ steps }: Plan, key: string): string | undefined =>
   steps.flatMap(({ run }) => new RegExp(`^pulumi config set --path ${key} (\\S+)`).exec(run)?.[1] ?? [])[0];
 
 /** What has not followed, each as `what: found`. Exit code and answer must agree, and no secret be in it. */
 async function lagging(former?: string): Promise<string[]> {
-  const { exitCode, stdout, stderr } = await rotate(["check", "--json", ...(former ? ["--former"] : [])], former);
+  const { exitCode, stdout, stderr } = await rotate(
+    stack.namespace,
+    ["check", "--json", ...(former ? ["--former"] : [])],
+    former,
+  );
   const { outputs } = stack;
   for (const secret of [...PASSWORDS, outputs.registryPullPassword]) expect(stdout + stderr).not.toContain(secret);
   expect(stderr).toBe("");
@@ -77,13 +68,13 @@ const putBack = (kind: string, name: string, namespace: string, data: Record<str
 
 test("a fresh deployment has nothing that lags", async () => {
   expect(await lagging()).toEqual([]);
-  const { stdout } = await rotate(["check"]);
+  const { stdout } = await rotate(stack.namespace, ["check"]);
   expect(stdout).toMatch(/^pass +pull secret in e2e-rotate-apps +puller-1, let in$/m);
   expect(stdout).toMatch(/everything has followed$/);
 });
 
 test("a new password: refused until the registry has it, then let in, and the former one is out", async () => {
-  const { steps } = await planOf("password");
+  const { steps } = await planOf(stack.namespace, "password");
   const commands = steps.map(({ run }) => run);
   expect(commands.slice(0, 4)).toEqual([
     "pulumi stack select rotate",
@@ -104,7 +95,7 @@ test("a new password: refused until the registry has it, then let in, and the fo
 test("a new pull-only user: named are the namespace and the nodes that still have the former one", {
   timeout: 300_000,
 }, async () => {
-  const plan = await planOf("puller");
+  const plan = await planOf(stack.namespace, "puller");
   expect(plan.title).toMatch(/^puller-2 in place of puller-1,/);
   expect(setting(plan, "registry\\.keepFormerPullUser")).toBe("false");
   const former = await dataOf("secret", "registry-pull", APPS);
@@ -135,16 +126,16 @@ test("a new pull-only user: named are the namespace and the nodes that still hav
   await up();
   await nodes("puller-2");
   expect(await lagging()).toEqual([]);
-  expect((await rotate(["check"])).stdout).toMatch(/^- +former user puller-1 +still let in$/m);
+  expect((await rotate(stack.namespace, ["check"])).stdout).toMatch(/^- +former user puller-1 +still let in$/m);
   await up({ keepFormerPullUser: false });
-  expect((await rotate(["check"])).stdout).not.toContain("puller-1");
-  expect(setting(await planOf("puller"), "registry\\.keepFormerPullUser")).toBe("true");
+  expect((await rotate(stack.namespace, ["check"])).stdout).not.toContain("puller-1");
+  expect(setting(await planOf(stack.namespace, "puller"), "registry\\.keepFormerPullUser")).toBe("true");
 });
 
 test("a new CA: named are who has the former one, and the address that still shows its certificate", {
   timeout: 300_000,
 }, async () => {
-  const plan = await planOf("ca");
+  const plan = await planOf(stack.namespace, "ca");
   const copy = await dataOf("configmap", "homecloud-ca", APPS);
   const former = await dataOf("secret", "registry-tls", stack.namespace);
 
@@ -172,7 +163,7 @@ test("a new CA: named are who has the former one, and the address that still sho
   await restart();
   await up();
   expect(await lagging()).toEqual([]);
-  expect((await planOf("ca")).effects.join()).toContain("Who trusts only generation 1 is out at once");
+  expect((await planOf(stack.namespace, "ca")).effects.join()).toContain("Who trusts only generation 1 is out at once");
 });
 
 async function restart(): Promise<void> {

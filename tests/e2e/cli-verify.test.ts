@@ -17,7 +17,7 @@ import { inState } from "../../lab/paths.ts";
 import { makeCaCertificate, makeCertificate, makeKey } from "../../render/certificates.ts";
 import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
 import { describeWith, pathOf } from "../optional.ts";
-import { apply, kubectl, lab, until } from "./cluster.ts";
+import { apply, inRegistry, kubectl, lab, until } from "./cluster.ts";
 import { ociImage } from "./images.ts";
 
 const PORTS = { registry: 30890, page: 30891, localstack: 30892 };
@@ -117,7 +117,7 @@ async function inventory() {
   const catalog = await execa(HOMECLOUD, ["ls", "--json", "--namespace", NAMESPACE.registry], {
     env: { KUBECONFIG: lab.kubeconfig },
   });
-  const blobs = await inRegistry("find $VOLUME/docker -name data -o -name link -o -name _uploads | sort");
+  const blobs = await inPod("find $VOLUME/docker -name data -o -name link -o -name _uploads | sort");
   return {
     aws: [...Buckets.map(({ Name }) => Name), ...QueueUrls, ...Topics.map(({ TopicArn }) => TopicArn), ...TableNames],
     // Other tests come and go beside this one.
@@ -127,10 +127,9 @@ async function inventory() {
   };
 }
 
-const inRegistry = (script: string) =>
-  kubectl("-n", NAMESPACE.registry, "exec", "deploy/registry", "-c", "registry", "--", "sh", "-c", script);
+const inPod = (script: string) => inRegistry(NAMESPACE.registry, "sh", "-c", script);
 
-const usedBytes = async () => Number(await inRegistry("du -sk $VOLUME | cut -f1")) * 1024;
+const usedBytes = async () => Number(await inPod("du -sk $VOLUME | cut -f1")) * 1024;
 
 /** Something of everything, of a run that ended long ago without removing it. */
 async function leaveSomething(): Promise<void> {
@@ -146,7 +145,7 @@ async function leaveSomething(): Promise<void> {
   await execa(HOMECLOUD, ["push", folder, image, "--namespace", NAMESPACE.registry], {
     env: { KUBECONFIG: lab.kubeconfig },
   });
-  await inRegistry("touch -d '2001-01-01 00:00' $VOLUME/docker/registry/v2/repositories/homecloud-verify/*");
+  await inPod("touch -d '2001-01-01 00:00' $VOLUME/docker/registry/v2/repositories/homecloud-verify/*");
 }
 
 async function rolledOut(name: string, namespace: string): Promise<void> {
@@ -276,7 +275,7 @@ describe("a good deployment", () => {
       ...{ env: { KUBECONFIG: lab.kubeconfig }, reject: false, stdin: "ignore" },
     });
     const upload = "find $VOLUME/docker -path '*homecloud-verify*_uploads*' -name data -size +20000k";
-    await until(async () => (await inRegistry(upload)) !== "", 60, "the upload is under way");
+    await until(async () => (await inPod(upload)) !== "", 60, "the upload is under way");
     child.kill("SIGINT");
     const { exitCode, stderr } = await child;
 

@@ -114,17 +114,10 @@ export async function registryPod(namespace: string): Promise<{ name: string; ui
   return { name: alive[0].metadata.name, uid: alive[0].metadata.uid };
 }
 
+/** Runs a command in the registry's container. Returns what it printed. */
+export const inRegistry = (namespace: string, ...command: string[]): Promise<string> =>
+  kubectl("-n", namespace, "exec", "deploy/registry", "-c", "registry", "--", ...command);
+
 /** The garbage collection, as the documentation has it. */
-export async function collectGarbage(namespace: string): Promise<string> {
-  return kubectl(
-    "-n",
-    namespace,
-    "exec",
-    "deploy/registry",
-    "-c",
-    "registry",
-    "--",
-    "sh",
-    "/etc/homecloud/collect-garbage.sh",
-  );
-}
+export const collectGarbage = (namespace: string): Promise<string> =>
+  inRegistry(namespace, "sh", "/etc/homecloud/collect-garbage.sh");

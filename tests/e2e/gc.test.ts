@@ -7,12 +7,11 @@ import { execa } from "execa";
 import pMap from "p-map";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Refused, RegistryClient } from "../integration/client.ts";
-import { deployStack, kubectl, lab, registryPod, removeStack, type TestStack, until } from "./cluster.ts";
+import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
+import { deployStack, inRegistry, kubectl, lab, registryPod, removeStack, type TestStack, until } from "./cluster.ts";
 import { ARRIVED, addBlobs, addManifests, collectAndKill, kill, PROCESSES, STEPS, told } from "./collection.ts";
 import { ociIndex } from "./images.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
-
-const HOMECLOUD = new URL("../../cli/bin/homecloud", import.meta.url).pathname;
 
 /** What docs/operations.md promises: so long after a collection has ended, or was told to, writes are back. */
 const REOPENED_AFTER = 10;
@@ -42,8 +41,7 @@ function gc(...args: string[]) {
   });
 }
 
-const inPod = (script: string) =>
-  kubectl("-n", stack.namespace, "exec", "deploy/registry", "-c", "registry", "--", "sh", "-c", script);
+const inPod = (script: string) => inRegistry(stack.namespace, "sh", "-c", script);
 
 const isWritable = async () => (await writer.beginUpload("probe")).answer.status === 202;
 const writesAreBack = (seconds: number, why: string) => until(isWritable, seconds, `writes are back: ${why}`);

@@ -10,10 +10,10 @@ import { trustRegistry } from "../../lab/lab.ts";
 import { GeneratedValues } from "../../render/generated-values.ts";
 import { render } from "../../render/render.ts";
 import { readStackFile } from "../../render/stack-file.ts";
-import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
 import { describeWith } from "../optional.ts";
 import { answers, kubectl, lab, registryPod, type TestStack } from "./cluster.ts";
 import { archiveOf, ociImage } from "./images.ts";
+import { planOf, rotate } from "./rotate.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -172,20 +172,6 @@ describeWith("pulumi", "with Pulumi's engine", () => {
     expect(stdout).not.toContain("PRIVATE KEY");
   });
 
-  /** `homecloud rotate`, as a person types it. */
-  const rotate = (args: string[], input = "") =>
-    execa(HOMECLOUD, ["--namespace", NAMESPACE, "rotate", ...args], {
-      env: { KUBECONFIG: lab.kubeconfig },
-      reject: false,
-      input,
-    });
-
-  async function planOf(what: string): Promise<Plan> {
-    const { exitCode, stdout, stderr } = await rotate([what, "--json"]);
-    expect(exitCode, stderr).toBe(0);
-    return JSON.parse(stdout) as Plan;
-  }
-
   const whatPreviewShows = ({ steps }: Plan) => steps.find(({ run }) => run === "pulumi preview")?.why;
 
   /** What the engine would do, as `OPERATION KIND NAME`. */
@@ -199,9 +185,8 @@ describeWith("pulumi", "with Pulumi's engine", () => {
       .sort();
   }
 
-  async function expectFollowed(...check: [args?: string[], input?: string]): Promise<void> {
-    const [args = [], input] = check;
-    const { exitCode, stdout, stderr } = await rotate(["check", ...args], input);
+  async function expectFollowed(args: string[] = [], input?: string): Promise<void> {
+    const { exitCode, stdout, stderr } = await rotate(NAMESPACE, ["check", ...args], input);
     expect(exitCode, stdout + stderr).toBe(0);
     expect(stdout).toContain("everything has followed");
   }
@@ -209,7 +194,7 @@ describeWith("pulumi", "with Pulumi's engine", () => {
   test("a changed password, as `homecloud rotate` lists it, updates in place; the old one is out, the images are there", async () => {
     const { outputs } = await deployed();
     const uid = await kubectl("-n", NAMESPACE, "get", "deployment", "registry", "-o", "jsonpath={.metadata.uid}");
-    const plan = await planOf("password");
+    const plan = await planOf(NAMESPACE, "password");
     expect(plan.steps[0]?.run).toBe(`pulumi stack select ${STACK}`);
     expect(plan.steps[1]?.run).toBe("pulumi config set --secret registryPassword");
     await pulumi("config", "set", "--secret", "registryPassword", "changed, and with a space");
@@ -320,7 +305,7 @@ describeWith("pulumi", "with Pulumi's engine", () => {
   ])(
     "a new %s, as `homecloud rotate` lists it: nothing is replaced but keys and certificates, and all have followed",
     async (what, some) => {
-      const plan = await planOf(what);
+      const plan = await planOf(NAMESPACE, what);
       const [, , path = "", value = ""] =
         /^(pulumi config set --path) (\S+) (\S+)$/.exec(plan.steps[1]?.run ?? "") ?? [];
       await pulumi("config", "set", "--path", path, value);

@@ -8,7 +8,7 @@ import { storageDir } from "../../lab/paths.ts";
 import type { Credentials } from "../integration/client.ts";
 import { describeWith, pathOf } from "../optional.ts";
 import { startBrowser, type Visit, visit } from "./browser.ts";
-import { deployStack, kubectl, removeStack, type TestStack, until } from "./cluster.ts";
+import { deployStack, inRegistry, kubectl, removeStack, type TestStack, until } from "./cluster.ts";
 import { ociImage, ociIndex } from "./images.ts";
 import { Skopeo } from "./skopeo.ts";
 
@@ -335,16 +335,6 @@ async function repositoriesFolder(namespace: string): Promise<string> {
 
 /** The most memory that the registry's process had, in bytes. */
 async function registryMemory(namespace: string): Promise<number> {
-  const status = await kubectl(
-    "-n",
-    namespace,
-    "exec",
-    "deploy/registry",
-    "-c",
-    "registry",
-    "--",
-    "cat",
-    "/proc/1/status",
-  );
+  const status = await inRegistry(namespace, "cat", "/proc/1/status");
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
 }
