@@ -64,3 +64,15 @@ ${http.filter((section) => section !== "").join("\n")}
 export function nginxCommand(name: string, { tmp, config }: NginxFolders): [string, ...string[]] {
   return ["sh", "-c", `rm -f ${tmp}/${name}-*.sock && exec nginx -e stderr -p ${tmp}/ -c ${config}/${name}.conf`];
 }
+
+/** The head of a container that runs the nginx of this name. Ports, probes and mounts are its pod's to add. */
+export const nginxContainer = <Name extends string, Resources>(
+  name: Name,
+  settings: { images: { nginx: string }; resources: Record<Name, Resources> },
+  folders: NginxFolders,
+) => ({
+  name,
+  image: settings.images.nginx,
+  command: nginxCommand(name, folders),
+  resources: settings.resources[name],
+});

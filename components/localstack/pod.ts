@@ -1,7 +1,7 @@
 import { parseBytes } from "../../config/quantity.ts";
 import type { LocalStackSettings } from "../../config/settings.ts";
 import { CA_FOLDER } from "../ca-environment.ts";
-import { nginxCommand } from "../nginx.ts";
+import { nginxContainer } from "../nginx.ts";
 import {
   type Container,
   environment,
@@ -160,10 +160,7 @@ function gateContainer({ settings, gateTls }: PodOptions): Container {
   // The message of a failed probe is what `kubectl describe` and Pulumi show.
   const ready = `test -f ${LAYOUT.state}/${healthy} || { cat ${LAYOUT.state}/${reason} 2>/dev/null || echo the watch starts; exit 1; }`;
   return {
-    name: "gate",
-    image: settings.images.nginx,
-    command: nginxCommand("gate", LAYOUT),
-    resources: settings.resources.gate,
+    ...nginxContainer("gate", settings, LAYOUT),
     ports: [
       { name: "localstack", containerPort: LAYOUT.gatePort },
       { name: "metrics", containerPort: LAYOUT.metricsPort },

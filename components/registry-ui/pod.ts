@@ -1,5 +1,5 @@
 import type { RegistryUiSettings } from "../../config/settings.ts";
-import { nginxCommand } from "../nginx.ts";
+import { nginxContainer } from "../nginx.ts";
 import { type Container, environment, hardened, memory, type PodSpec, placement, unprivileged } from "../pod-parts.ts";
 import { CATALOG_LIMIT } from "../registry/distribution.ts";
 import { POD_LAYOUT as LAYOUT } from "./layout.ts";
@@ -105,10 +105,7 @@ export function pageEnvironment(settings: RegistryUiSettings, registryHost: stri
 function gateContainer({ settings, tls }: UiPodOptions): Container {
   const health = { httpGet: { path: "/healthz", port: "health" } };
   return {
-    name: "gate",
-    image: settings.images.nginx,
-    command: nginxCommand("gate", LAYOUT),
-    resources: settings.resources.gate,
+    ...nginxContainer("gate", settings, LAYOUT),
     ports: [
       { name: "registry-ui", containerPort: LAYOUT.gatePort },
       { name: "health", containerPort: LAYOUT.healthPort },

@@ -1,5 +1,5 @@
 import type { RegistrySettings } from "../../config/settings.ts";
-import { nginxCommand } from "../nginx.ts";
+import { nginxContainer } from "../nginx.ts";
 import {
   type Container,
   environment,
@@ -100,7 +100,7 @@ function registryContainer(settings: RegistrySettings): Container {
 function gateContainer({ settings, tls }: PodOptions): Container {
   const health = { httpGet: { path: "/healthz", port: "metrics" } };
   return {
-    ...nginx("gate", settings),
+    ...nginxContainer("gate", settings, LAYOUT),
     ports: [
       { name: "registry", containerPort: LAYOUT.gatePort },
       { name: "metrics", containerPort: LAYOUT.metricsPort },
@@ -120,7 +120,7 @@ function gateContainer({ settings, tls }: PodOptions): Container {
 function loginContainer(settings: RegistrySettings): Container {
   const check = `wget -O /dev/null http://${LAYOUT.loopback}:${LAYOUT.loginPort}/check 2>&1 | grep -q ' 401 '`;
   return {
-    ...nginx("login", settings),
+    ...nginxContainer("login", settings, LAYOUT),
     // Wrong logins may keep it busy for seconds; only one that answers nothing at all is ended.
     livenessProbe: {
       exec: { command: ["sh", "-c", check] },
@@ -167,15 +167,6 @@ function quotaContainer(settings: RegistrySettings): Container {
       { name: "locks", mountPath: LAYOUT.locks },
       { name: "quota-tmp", mountPath: LAYOUT.tmp },
     ],
-  };
-}
-
-function nginx(name: "gate" | "login", settings: RegistrySettings): Container {
-  return {
-    name,
-    image: settings.images.nginx,
-    command: nginxCommand(name, LAYOUT),
-    resources: settings.resources[name],
   };
 }
 
