@@ -99,16 +99,13 @@ export function deploy(settings: Settings, found: ClusterFacts = {}): Outputs {
     );
 
   const records = homeRecords(settings);
-  const before: pulumi.Resource[] = [
-    registry,
-    ...(registryUi ? [registryUi] : []),
-    ...(localstack ? [localstack] : []),
-  ];
+  const workloads = [registry, registryUi, localstack].filter((workload) => workload !== undefined);
+  const before: pulumi.Resource[] = [...workloads];
   const { monitoring } = settings;
   if (monitoring) {
-    const certificates = [registry, registryUi, localstack].flatMap((workload) => workload?.servedCertificate ?? []);
+    const certificates = workloads.flatMap(({ servedCertificate }) => servedCertificate ?? []);
     const watched = { registry: namespace, localstack: settings.localstack?.namespace, certificates };
-    const options = { ...inCluster, dependsOn: [...before] };
+    const options = { ...inCluster, dependsOn: workloads };
     before.push(new Monitoring("monitoring", { monitoring, ...watched }, options));
   }
   const rewrites = clusterRewrites(settings);

@@ -1,3 +1,4 @@
+import { clientObject } from "../components/known-names.ts";
 import { PART_OF, STACK_ANNOTATION } from "../components/labels.ts";
 import type { Kube } from "./cluster/kube.ts";
 import { EXIT, UserError } from "./errors.ts";
@@ -70,9 +71,6 @@ function notFound({ context }: Kube, registries: Workload[], namespace: string |
 
 const several = (registries: Workload[]) =>
   `there are ${registries.length} registries of Homecloud's: choose one with --namespace: ${registries.map(({ namespace }) => namespace).join(", ")}`;
-
-/** Name of the Secret or ConfigMap in a workload's namespace that tells clients how to reach it. */
-export const clientObject = (workload: WorkloadName): string => `${workload}-client`;
 
 /** Reads how the registry is reached, login included: with the kubeconfig's rights. Throws a UserError where it may not. */
 export async function registryAccess(kube: Kube, { registry }: Deployment): Promise<RegistryAccess> {

@@ -92,6 +92,22 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
     return this.world.access.mode === "node-port" && this.world.tls.mode !== "none";
   }
 
+  /** Port of the Service: what the gate's scheme has by default. */
+  protected get servicePort(): number {
+    return this.gateTls ? 443 : 80;
+  }
+
+  /** What every gate is told of the world around it. */
+  protected get gateOptions(): { tls: boolean; trustedProxies: string[]; hsts: boolean } {
+    const { access, tls } = this.world;
+    return {
+      tls: this.gateTls,
+      trustedProxies: access.mode === "ingress" ? access.trustedProxies : [],
+      // A browser that does not trust a private CA could never be told to go on, once it was told this.
+      hsts: tls.mode === "cluster-issuer" && tls.acme,
+    };
+  }
+
   protected get metadata(): { namespace: pulumi.Output<string>; labels: Record<string, string> } {
     return { namespace: this.namespace, labels: this.labels };
   }
@@ -144,7 +160,7 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
     );
   }
 
-  protected configMap(name: string, data: Record<string, string>): Content {
+  protected configMap(name: string, data: Record<string, pulumi.Input<string>>): Content {
     const metadata = { name, ...this.metadata };
     return { resource: new k8s.core.v1.ConfigMap(name, { metadata, data }, this.child), content: data };
   }

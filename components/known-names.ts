@@ -7,6 +7,9 @@ export const TRUSTED_NODES = "trusted-nodes";
 export const NODES_USER = "homecloud/pull-user";
 export const NODES_CA = "homecloud/ca-sha256";
 
+/** Name of the Secret or ConfigMap in a workload's namespace that tells the command line how to reach it. */
+export const clientObject = (workload: string): string => `${workload}-client`;
+
 /** Name of the Secret by which pods of another namespace pull. */
 export const PULL_SECRET = "registry-pull";
 

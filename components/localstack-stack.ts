@@ -2,6 +2,7 @@ import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { LocalStackSettings } from "../config/settings.ts";
 import { GatedWorkload, type WorkloadArgs } from "./gated-workload.ts";
+import { clientObject } from "./known-names.ts";
 import { awsEnvironment } from "./localstack/aws-environment.ts";
 import { renderFiles } from "./localstack/files.ts";
 import { readInitScripts } from "./localstack/init-scripts.ts";
@@ -66,14 +67,8 @@ export class LocalStackStack extends GatedWorkload {
   }
 
   private files(): Record<string, string> {
-    const { access, tls, localstack } = this.args;
-    return renderFiles(POD_LAYOUT, {
-      tls: this.gateTls,
-      trustedProxies: access.mode === "ingress" ? access.trustedProxies : [],
-      allowedRanges: localstack.allowedRanges,
-      host: localstack.host,
-      hsts: tls.mode === "cluster-issuer" && tls.acme,
-    });
+    const { allowedRanges, host } = this.args.localstack;
+    return renderFiles(POD_LAYOUT, { ...this.gateOptions, allowedRanges, host });
   }
 
   /** Images can be fetched again: they go with the stack. */
@@ -97,9 +92,7 @@ export class LocalStackStack extends GatedWorkload {
   private client(): void {
     const { ca } = this.args;
     const data = { endpoint: this.endpoint, region: this.region, ...this.awsEnvironment };
-    const metadata = { name: "localstack-client", ...this.metadata };
-    const trust = ca ? { "ca.crt": ca.certificate } : {};
-    new k8s.core.v1.ConfigMap("localstack-client", { metadata, data: { ...data, ...trust } }, this.child);
+    this.configMap(clientObject("localstack"), { ...data, ...(ca ? { "ca.crt": ca.certificate } : {}) });
   }
 
   /** The AWS settings for pods in the namespaces that ask for them. */

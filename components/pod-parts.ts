@@ -45,6 +45,14 @@ export function placement({
   };
 }
 
+/** Alive as long as something listens there. */
+export const listens = (port: string | number): types.input.core.v1.Probe => ({
+  tcpSocket: { port },
+  initialDelaySeconds: 10,
+  periodSeconds: 20,
+  timeoutSeconds: 5,
+});
+
 /** A volume on memory. */
 export const memory = (name: string, sizeLimit: string): Volume => ({
   name,

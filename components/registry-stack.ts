@@ -4,12 +4,11 @@ import * as random from "@pulumi/random";
 import type { RegistrySettings } from "../config/settings.ts";
 import { GatedWorkload, type WorkloadArgs } from "./gated-workload.ts";
 import { LONG_UPLOADS_VALUES } from "./ingress.ts";
-import { CA_CONFIG_MAP, PULL_SECRET } from "./known-names.ts";
+import { CA_CONFIG_MAP, clientObject, PULL_SECRET } from "./known-names.ts";
 import { STACK_ANNOTATION } from "./labels.ts";
 import { renderDistribution } from "./registry/distribution.ts";
 import { dockerConfigJson } from "./registry/docker-config.ts";
 import { renderPublicFiles } from "./registry/files.ts";
-import type { GateOptions } from "./registry/gate.ts";
 import { localRegistryHosting } from "./registry/hosting.ts";
 import { type RegistryUser, renderHtpasswd } from "./registry/htpasswd.ts";
 import { POD_LAYOUT } from "./registry/layout.ts";
@@ -73,11 +72,7 @@ export class RegistryStack extends GatedWorkload {
     const deployment = this.deployment(pod, read, [claim, ...policies]);
     const { access } = args;
     const node = access.mode === "node-port" ? access.port : 0;
-    this.service = this.services(deployment, {
-      service: this.gateTls ? 443 : 80,
-      node,
-      metrics: POD_LAYOUT.metricsPort,
-    });
+    this.service = this.services(deployment, { service: this.servicePort, node, metrics: POD_LAYOUT.metricsPort });
     this.ingresses([this.host], OBJECTS.certificate, certificate?.resource);
     if (access.mode === "ingress" && access.longUploads) this.longUploads();
     this.pullAccess();
@@ -106,21 +101,13 @@ export class RegistryStack extends GatedWorkload {
   }
 
   private files(): Record<string, string> {
-    const { access, tls, registry } = this.args;
-    const options: GateOptions = {
-      writer: registry.user,
-      tls: this.gateTls,
-      trustedProxies: access.mode === "ingress" ? access.trustedProxies : [],
-      // A browser that does not trust a private CA could never be told to go on, once it was told this.
-      hsts: tls.mode === "cluster-issuer" && tls.acme,
-    };
-    return renderPublicFiles(POD_LAYOUT, options);
+    return renderPublicFiles(POD_LAYOUT, { ...this.gateOptions, writer: this.args.registry.user });
   }
 
   /** What the command line needs: whoever may read Secrets here may push. */
   private client(): void {
     const { ca } = this.args;
-    this.secret("registry-client", {
+    this.secret(clientObject("registry"), {
       url: pulumi.output(this.url),
       host: pulumi.output(this.host),
       username: pulumi.output(this.writer.name),

@@ -1,4 +1,3 @@
-import * as k8s from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
 import type { RegistryUiSettings } from "../config/settings.ts";
 import type { Content } from "./checksum.ts";
@@ -43,24 +42,23 @@ export class RegistryUiStack extends GatedWorkload {
     const read = [files, ...(this.gateTls && certificate ? [certificate] : []), ...this.registryCa()];
     const pod = registryUiPod({ settings, registryHost: registry.host, tls: this.gateTls });
     const deployment = this.deployment(pod, read, [...policies, registry.reachedBy]);
-    this.services(deployment, { service: this.gateTls ? 443 : 80, node: settings.port });
+    this.services(deployment, { service: this.servicePort, node: settings.port });
     this.ingresses([settings.hostName], OBJECTS.certificate, certificate?.resource);
 
     this.registerOutputs({ url: this.url, namespace: this.namespace });
   }
 
   private files(): Record<string, string> {
-    const { access, tls, registry, registryUi } = this.args;
+    const { registry, registryUi } = this.args;
     return renderUiFiles(POD_LAYOUT, {
-      tls: this.gateTls,
-      trustedProxies: access.mode === "ingress" ? access.trustedProxies : [],
+      ...this.gateOptions,
       registry: {
-        address: `${registry.service}:${this.gateTls ? 443 : 80}`,
+        // Its gate ends TLS where this one does.
+        address: `${registry.service}:${this.servicePort}`,
         host: registry.host,
         tlsName: this.gateTls ? registry.service : undefined,
       },
       allowDelete: registryUi.allowDelete,
-      hsts: tls.mode === "cluster-issuer" && tls.acme,
     });
   }
 
@@ -68,8 +66,6 @@ export class RegistryUiStack extends GatedWorkload {
   private registryCa(): Content[] {
     const { ca } = this.args;
     if (!ca || !this.gateTls) return [];
-    const metadata = { name: OBJECTS.ca, ...this.metadata };
-    const data = { "ca.crt": ca.certificate };
-    return [{ resource: new k8s.core.v1.ConfigMap(OBJECTS.ca, { metadata, data }, this.child), content: data }];
+    return [this.configMap(OBJECTS.ca, { "ca.crt": ca.certificate })];
   }
 }

@@ -1,4 +1,5 @@
 import { readdir } from "node:fs/promises";
+import { PULL_SECRET } from "../components/known-names.ts";
 import { runCommand } from "./command.ts";
 import { type Deployment, deployLocalStack } from "./deploy/deploy.ts";
 import { writeIfChanged } from "./files.ts";
@@ -28,7 +29,7 @@ function summary({ outputs, engine }: Deployment, { kubeconfig, bin }: Lab, arch
   const { registryHost: host, registryUrl: url, registryUser: user, registryPassword: password } = outputs;
   const login = `${user}:${password}`;
   const image = `${host}/hello/busybox:1.37`;
-  const pullSecret = `'{"spec":{"imagePullSecrets":[{"name":"registry-pull"}]}}'`;
+  const pullSecret = `'{"spec":{"imagePullSecrets":[{"name":"${PULL_SECRET}"}]}}'`;
   return `
 The registry and LocalStack are up${engine === "pulumi" ? "" : " (there is no Pulumi engine here: the program's render was applied)"}.
 

@@ -1,11 +1,18 @@
 import type { V1ObjectMeta } from "@kubernetes/client-node";
 import { caGeneration } from "../../cluster/generations.ts";
-import { CA_CONFIG_MAP, NODES_CA, NODES_USER, PULL_SECRET, TRUSTED_NODES } from "../../components/known-names.ts";
+import {
+  CA_CONFIG_MAP,
+  clientObject,
+  NODES_CA,
+  NODES_USER,
+  PULL_SECRET,
+  TRUSTED_NODES,
+} from "../../components/known-names.ts";
 import { PART_OF, STACK_ANNOTATION } from "../../components/labels.ts";
 import { OBJECTS } from "../../components/registry/pod.ts";
 import type { Kube } from "../cluster/kube.ts";
 import type { Context } from "../context.ts";
-import { clientObject, type Deployment, type WorkloadName } from "../deployment.ts";
+import type { Deployment, WorkloadName } from "../deployment.ts";
 
 /** A user who only pulls, of one generation: `puller-2`. */
 export interface Puller {

@@ -1,8 +1,9 @@
 import { X509Certificate } from "node:crypto";
 import type { V1Pod } from "@kubernetes/client-node";
+import { clientObject } from "../../components/known-names.ts";
 import { ForbiddenError, isReady, type Kube } from "../cluster/kube.ts";
 import { provenNodes } from "../cluster/nodes.ts";
-import { clientObject, type Deployment, type Workload, type WorkloadName } from "../deployment.ts";
+import type { Deployment, Workload, WorkloadName } from "../deployment.ts";
 import { parseMetrics } from "./metrics.ts";
 
 /** How one workload is. */

@@ -1,11 +1,13 @@
 import { parseBytes } from "../../config/quantity.ts";
 import type { LocalStackSettings } from "../../config/settings.ts";
 import { CA_FOLDER } from "../ca-environment.ts";
+import { CA_CONFIG_MAP } from "../known-names.ts";
 import { nginxContainer } from "../nginx.ts";
 import {
   type Container,
   environment,
   hardened,
+  listens,
   memory,
   type PodSpec,
   placement,
@@ -34,7 +36,7 @@ export const OBJECTS = {
   initScripts: "localstack-init",
   token: "localstack-token",
   certificate: "localstack-tls",
-  ca: "homecloud-ca",
+  ca: CA_CONFIG_MAP,
 } as const;
 
 /** The user `localstack` of LocalStack's own image; one for every container, so that they read each other's files. */
@@ -171,7 +173,7 @@ function gateContainer({ settings, gateTls }: PodOptions): Container {
       timeoutSeconds: 5,
       failureThreshold: 2,
     },
-    livenessProbe: { tcpSocket: { port: "metrics" }, initialDelaySeconds: 10, periodSeconds: 20, timeoutSeconds: 5 },
+    livenessProbe: listens("metrics"),
     volumeMounts: [
       files,
       { name: "state", mountPath: LAYOUT.state, readOnly: true },

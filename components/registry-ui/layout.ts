@@ -1,3 +1,5 @@
+import { CA_FILE } from "../ca-environment.ts";
+
 /** Where the page's containers find each other and their files. */
 export interface UiLayout {
   /** Port of the gate, the only one that clients reach. */
@@ -28,6 +30,6 @@ export const POD_LAYOUT: UiLayout = {
   tmp: "/tmp",
   config: "/etc/homecloud",
   certificate: "/etc/homecloud-certificate",
-  caFile: "/etc/homecloud-ca/ca.crt",
+  caFile: CA_FILE,
   accessLog: "/dev/stdout",
 };

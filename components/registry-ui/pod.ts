@@ -1,6 +1,16 @@
 import type { RegistryUiSettings } from "../../config/settings.ts";
+import { CA_FOLDER } from "../ca-environment.ts";
 import { nginxContainer } from "../nginx.ts";
-import { type Container, environment, hardened, memory, type PodSpec, placement, unprivileged } from "../pod-parts.ts";
+import {
+  type Container,
+  environment,
+  hardened,
+  listens,
+  memory,
+  type PodSpec,
+  placement,
+  unprivileged,
+} from "../pod-parts.ts";
 import { CATALOG_LIMIT } from "../registry/distribution.ts";
 import { POD_LAYOUT as LAYOUT } from "./layout.ts";
 
@@ -62,12 +72,7 @@ function pageContainer({ settings, registryHost }: UiPodOptions): Container {
     image: settings.images.page,
     env: environment(pageEnvironment(settings, registryHost)),
     resources: settings.resources.page,
-    livenessProbe: {
-      tcpSocket: { port: LAYOUT.pagePort },
-      initialDelaySeconds: 10,
-      periodSeconds: 20,
-      timeoutSeconds: 5,
-    },
+    livenessProbe: listens(LAYOUT.pagePort),
     volumeMounts: [
       ...Object.entries(EDITED).map(([name, mountPath]) => ({ name, mountPath })),
       // Its nginx keeps temporary files in one and its process id in the other.
@@ -111,14 +116,14 @@ function gateContainer({ settings, tls }: UiPodOptions): Container {
       { name: "health", containerPort: LAYOUT.healthPort },
     ],
     readinessProbe: { ...health, periodSeconds: 2, timeoutSeconds: 2 },
-    livenessProbe: { tcpSocket: { port: "health" }, initialDelaySeconds: 10, periodSeconds: 20, timeoutSeconds: 5 },
+    livenessProbe: listens("health"),
     volumeMounts: [
       { name: "files", mountPath: LAYOUT.config, readOnly: true },
       { name: "gate-tmp", mountPath: LAYOUT.tmp },
       ...(tls
         ? [
             { name: "certificate", mountPath: LAYOUT.certificate, readOnly: true },
-            { name: "ca", mountPath: "/etc/homecloud-ca", readOnly: true },
+            { name: "ca", mountPath: CA_FOLDER, readOnly: true },
           ]
         : []),
     ],

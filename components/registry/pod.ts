@@ -4,6 +4,7 @@ import {
   type Container,
   environment,
   hardened,
+  listens,
   memory,
   type PodSpec,
   placement,
@@ -106,7 +107,7 @@ function gateContainer({ settings, tls }: PodOptions): Container {
       { name: "metrics", containerPort: LAYOUT.metricsPort },
     ],
     readinessProbe: { ...health, periodSeconds: 2, timeoutSeconds: 2, failureThreshold: 2 },
-    livenessProbe: { tcpSocket: { port: "metrics" }, initialDelaySeconds: 10, periodSeconds: 20, timeoutSeconds: 5 },
+    livenessProbe: listens("metrics"),
     volumeMounts: [
       { name: "files", mountPath: LAYOUT.config, readOnly: true },
       { name: "state", mountPath: LAYOUT.state, readOnly: true },
