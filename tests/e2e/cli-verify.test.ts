@@ -8,7 +8,7 @@ import { CreateBucketCommand, ListBucketsCommand, S3Client } from "@aws-sdk/clie
 import { ListTopicsCommand, SNSClient } from "@aws-sdk/client-sns";
 import { CreateQueueCommand, ListQueuesCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { execa } from "execa";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFailed, test } from "vitest";
 import { PROJECT } from "../../config/project.ts";
 import type { LocalOutputs } from "../../lab/deploy/deploy.ts";
 import { applyStack } from "../../lab/deploy/with-render.ts";
@@ -100,6 +100,8 @@ async function verify(...args: string[]) {
   const report = JSON.parse(ended.stdout || '{ "criteria": [] }') as Report;
   const of = (passed: boolean | null) => report.criteria.filter((each) => each.passed === passed).map(({ id }) => id);
   const measured = (id: string) => report.criteria.find((each) => each.id === id)?.measured;
+  // What a criterion measured says why it failed; an assertion on the names alone would not.
+  onTestFailed(() => console.log(args.join(" "), report.criteria, ended.stderr));
   return { ...ended, passed: of(true), failed: of(false), skipped: of(null), measured, report };
 }
 
