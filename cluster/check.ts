@@ -4,6 +4,7 @@ import {
   CustomObjectsApi,
   KubeConfig,
   StorageV1Api,
+  type V1Namespace,
   type V1PersistentVolumeClaim,
   VersionApi,
   type VersionInfo,
@@ -54,18 +55,19 @@ export async function checkCluster(stack: string, settings: Settings): Promise<C
       `kubeconfig: the cluster at ${server} does not answer (${reason(error)}). Is it running, and is this its context: ${config.getCurrentContext()}?`,
     ]);
   });
+  const { items: namespaces } = await config.makeApiClient(CoreV1Api).listNamespace();
   const workloads = workloadsOf(settings);
   const claims = await Promise.all(workloads.map((workload) => keptClaim(config, workload)));
   const problems = await Promise.all([
     ...workloads.flatMap((workload, index) => [
       otherStorageClass(claims[index], workload),
       storageClass(config, workload),
-      otherNamespaces(config, workload),
+      otherNamespaces(namespaces, workload),
     ]),
-    ...ownNamespaces(settings).map((own) => otherStack(config, stack, own)),
+    ...ownNamespaces(settings).map((own) => otherStack(namespaces, stack, own)),
     longUploads(config, settings),
     generations(config, settings),
-    monitoringProblems(config, settings),
+    monitoringProblems(config, namespaces, settings),
     sidecars(version, settings),
   ]);
   if (problems.flat().length > 0) throw new ConfigError(stack, problems.flat());
@@ -111,9 +113,8 @@ function workloadsOf({ registry, localstack }: Settings): Workload[] {
 }
 
 /** A second stack in the namespace would take over the first one's volume, and a destroy could delete it. */
-async function otherStack(config: KubeConfig, stack: string, { key, namespace }: OwnNamespace): Promise<string[]> {
-  const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
-  const found = items.find(({ metadata }) => metadata?.name === namespace);
+function otherStack(namespaces: V1Namespace[], stack: string, { key, namespace }: OwnNamespace): string[] {
+  const found = namespaces.find(({ metadata }) => metadata?.name === namespace);
   const owner = found?.metadata?.annotations?.[STACK_ANNOTATION];
   if (owner === undefined || owner === stack) return [];
   return [
@@ -185,10 +186,8 @@ async function storageClass(config: KubeConfig, { key, storageClass }: Workload)
   ];
 }
 
-async function otherNamespaces(config: KubeConfig, { others }: Workload): Promise<string[]> {
-  if (others.namespaces.length === 0) return [];
-  const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
-  const names = items.map(({ metadata }) => metadata?.name ?? "");
+function otherNamespaces(namespaces: V1Namespace[], { others }: Workload): string[] {
+  const names = namespaces.map(({ metadata }) => metadata?.name ?? "");
   return others.namespaces
     .filter((name) => !names.includes(name))
     .map((name) => `${others.setting}: namespace "${name}" is not in the cluster; create it first`);

@@ -1,11 +1,15 @@
-import { ApiException, CoreV1Api, CustomObjectsApi, type KubeConfig } from "@kubernetes/client-node";
+import { ApiException, CustomObjectsApi, type KubeConfig, type V1Namespace } from "@kubernetes/client-node";
 import { OPERATOR } from "../components/monitoring.ts";
 import type { MonitoringSettings, Settings } from "../config/settings.ts";
 
 /** What keeps Prometheus and Grafana from being told anything, one line each. */
-export async function monitoringProblems(config: KubeConfig, { monitoring }: Settings): Promise<string[]> {
+export async function monitoringProblems(
+  config: KubeConfig,
+  namespaces: V1Namespace[],
+  { monitoring }: Settings,
+): Promise<string[]> {
   if (!monitoring) return [];
-  return (await Promise.all([operator(config), namespace(config, monitoring)])).flat();
+  return [...(await operator(config)), ...ownNamespace(namespaces, monitoring)];
 }
 
 /** Asked of discovery, which everybody may read: definitions themselves only whoever administers the cluster. */
@@ -28,8 +32,7 @@ async function operator(config: KubeConfig): Promise<string[]> {
   ];
 }
 
-async function namespace(config: KubeConfig, { namespace }: MonitoringSettings): Promise<string[]> {
-  const { items } = await config.makeApiClient(CoreV1Api).listNamespace();
-  if (items.some(({ metadata }) => metadata?.name === namespace)) return [];
+function ownNamespace(namespaces: V1Namespace[], { namespace }: MonitoringSettings): string[] {
+  if (namespaces.some(({ metadata }) => metadata?.name === namespace)) return [];
   return [`monitoring.namespace: "${namespace}" is not in the cluster; allowed: the namespace that Prometheus runs in`];
 }

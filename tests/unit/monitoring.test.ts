@@ -353,7 +353,6 @@ describe("the cluster", () => {
   });
 
   const answers = (): Record<string, object> => ({
-    "/api/v1/namespaces": { kind: "NamespaceList", items: [{ metadata: { name: "monitoring" } }] },
     ...(kinds
       ? {
           "/apis/monitoring.coreos.com/v1": {
@@ -372,7 +371,7 @@ describe("the cluster", () => {
       { name: "test", server: `http://127.0.0.1:${port}`, skipTLSVerify: true },
       { name: "test" },
     );
-    return monitoringProblems(kubeconfig, settingsOf(config));
+    return monitoringProblems(kubeconfig, [{ metadata: { name: "monitoring" } }], settingsOf(config));
   }
 
   test("without the operator: told before anything is made, with what to do", async () => {
