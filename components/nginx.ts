@@ -37,6 +37,28 @@ export const tlsLines = (certificate: string): string => `ssl_certificate ${cert
 /** The ingress hands plain HTTP on too, and says so in a header: this works with every controller. */
 export const redirectForwarded = `if ($http_x_forwarded_proto = "http") { return 308 https://$host$request_uri; }`;
 
+/** Believes the address that an ingress controller in these ranges names as its client; nobody else is believed. */
+export const clientAddress = (trustedProxies: string[]): string =>
+  trustedProxies.length === 0
+    ? ""
+    : `
+real_ip_header X-Forwarded-For;
+real_ip_recursive on;
+${[...new Set(trustedProxies)].map((range) => `set_real_ip_from ${range};`).join("\n")}`;
+
+/** Tells browsers to use HTTPS only, for a year; nothing where that is not wanted. */
+export const strictTransport = (wanted = false): string =>
+  wanted ? 'add_header Strict-Transport-Security "max-age=31536000" always;' : "";
+
+/** What a gate tells browsers to refuse, one line each. */
+export const securityHeaders = (contentSecurityPolicy: string, hsts?: boolean): string[] => [
+  "add_header X-Content-Type-Options nosniff always;",
+  "add_header X-Frame-Options DENY always;",
+  `add_header Content-Security-Policy "${contentSecurityPolicy}" always;`,
+  "add_header Referrer-Policy no-referrer always;",
+  ...(hsts ? [strictTransport(hsts)] : []),
+];
+
 /** A whole configuration file of one nginx: runs in the foreground, writes to its own temporary folder only. */
 export function nginxMain({ tmp }: NginxFolders, name: string, http: string[]): string {
   return `# Rendered by homecloud (components/registry). Changes made here are lost.

@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { nginxMain, redirectForwarded, tlsLines } from "../nginx.ts";
+import { clientAddress, nginxMain, redirectForwarded, strictTransport, tlsLines } from "../nginx.ts";
 import { type LocalStackLayout, REFUSALS, STATE_FILES } from "./layout.ts";
 import {
   type Answer,
@@ -35,7 +35,8 @@ export function renderLocalStackGate(layout: LocalStackLayout, options: LocalSta
   const { loopback, localstackPort, uploadsPort } = layout;
   return nginxMain(layout, "gate", [
     transfer(),
-    clientAddress(options),
+    clientAddress(options.trustedProxies),
+    homeNetwork(options.allowedRanges),
     bucketHosts(options.host),
     requestMaps(),
     refusalMaps(),
@@ -49,14 +50,10 @@ export function renderLocalStackGate(layout: LocalStackLayout, options: LocalSta
   ]);
 }
 
-const clientAddress = ({ trustedProxies, allowedRanges }: LocalStackGateOptions) => `
-${trustedProxies.length === 0 ? "" : "real_ip_header X-Forwarded-For;\nreal_ip_recursive on;"}
-${unique(trustedProxies, (range) => `set_real_ip_from ${range};`)}
+const homeNetwork = (allowedRanges: string[]) => `
 geo $is_home {
-${unique(allowedRanges, (range) => `  ${range} 1;`)}
+${[...new Set(allowedRanges)].map((range) => `  ${range} 1;`).join("\n")}
 }`;
-
-const unique = (ranges: string[], line: (range: string) => string) => [...new Set(ranges)].map(line).join("\n");
 
 /** What is no bucket's in front of the endpoint's name: services have hosts of their own, S3 Control one by account. */
 const SERVICE_HOSTS = "[0-9]{12}|s3|sqs|sns|dynamodb|lambda|iam|sts|logs|events|cloudformation|api|queue";
@@ -120,7 +117,7 @@ server {
   ${options.tls ? tlsLines(layout.certificate) : redirectForwarded}
   # @away_s3 is an error page that has an error page of its own.
   recursive_error_pages on;
-  ${hstsLine(options)}
+  ${strictTransport(options.hsts)}
   location / {
     set $no_room 0;
     if (-f ${layout.state}/${STATE_FILES.full}) { set $no_room 1; }
@@ -144,9 +141,6 @@ ${refusalLocations(layout.state)}
 ${answerLocations("address", STRANGER)}
 ${answerLocations("away", awayOrCut(layout))}
 }`;
-
-const hstsLine = ({ hsts }: LocalStackGateOptions) =>
-  hsts ? 'add_header Strict-Transport-Security "max-age=31536000" always;' : "";
 
 const STRANGER: Answer = {
   status: 403,

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { nginxMain, redirectForwarded, tlsLines } from "../nginx.ts";
+import { clientAddress, nginxMain, redirectForwarded, securityHeaders, tlsLines } from "../nginx.ts";
 import { registryErrorJson } from "../registry/errors.ts";
 import type { UiLayout } from "./layout.ts";
 
@@ -40,7 +40,7 @@ export const renderUiFiles = (layout: UiLayout, options: UiGateOptions): Record<
 export function renderUiGate(layout: UiLayout, options: UiGateOptions): string {
   return nginxMain(layout, "gate", [
     transfer,
-    clientAddress(options),
+    clientAddress(options.trustedProxies),
     decisions(options),
     logging(layout),
     upstreams(layout, options),
@@ -69,14 +69,6 @@ gzip_vary on;
 gzip_proxied any;
 gzip_min_length 1000;
 gzip_types application/json application/javascript text/css font/ttf;`;
-
-const clientAddress = ({ trustedProxies }: UiGateOptions) =>
-  trustedProxies.length === 0
-    ? ""
-    : `
-real_ip_header X-Forwarded-For;
-real_ip_recursive on;
-${[...new Set(trustedProxies)].map((range) => `set_real_ip_from ${range};`).join("\n")}`;
 
 /** The registry's gate lets the main user push and delete: by this name nothing is pushed, and manifests are all that goes. */
 const decisions = ({ allowDelete }: UiGateOptions) => `
@@ -188,13 +180,7 @@ const NO_CONTENT = "default-src 'none'; frame-ancestors 'none'; sandbox";
 
 /** nginx adds no header of the server where a location has one of its own: they are repeated. */
 const headers = ({ hsts }: UiGateOptions, contentSecurityPolicy: string) =>
-  [
-    "add_header X-Content-Type-Options nosniff always;",
-    "add_header X-Frame-Options DENY always;",
-    "add_header Referrer-Policy no-referrer always;",
-    `add_header Content-Security-Policy "${contentSecurityPolicy}" always;`,
-    ...(hsts ? ['add_header Strict-Transport-Security "max-age=31536000" always;'] : []),
-  ].join("\n    ");
+  securityHeaders(contentSecurityPolicy, hsts).join("\n    ");
 
 /** The registry's gate sends the same. */
 const HEADER_NAMES = [

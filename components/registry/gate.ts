@@ -1,4 +1,12 @@
-import { BODY_STEP, nginxMain, quoteExactly, redirectForwarded, tlsLines } from "../nginx.ts";
+import {
+  BODY_STEP,
+  clientAddress,
+  nginxMain,
+  quoteExactly,
+  redirectForwarded,
+  securityHeaders,
+  tlsLines,
+} from "../nginx.ts";
 import { registryErrorJson } from "./errors.ts";
 import { type Layout, STATE_FILES } from "./layout.ts";
 import { MAINTENANCE_ANSWER } from "./writes.ts";
@@ -65,14 +73,6 @@ proxy_connect_timeout 5s;
 proxy_read_timeout ${LONGEST_SILENCE};
 proxy_send_timeout 300s;
 proxy_next_upstream off;`;
-
-const clientAddress = (trustedProxies: string[]) =>
-  trustedProxies.length === 0
-    ? ""
-    : `
-real_ip_header X-Forwarded-For;
-real_ip_recursive on;
-${trustedProxies.map((range) => `set_real_ip_from ${range};`).join("\n")}`;
 
 /** Far above a busy CI (100 pushes at once are 900 requests in a second), far below what exhausts the gate. */
 const limits = () => `
@@ -173,7 +173,7 @@ server {
   if (-f ${layout.state}/${STATE_FILES.full}) { set $full 1; }
   if (-f ${layout.state}/${STATE_FILES.over}) { set $over 1; }
   if (-f ${layout.state}/${STATE_FILES.maintenance}) { set $maintenance 1; }
-  ${securityHeaders(options)}
+  ${headers(options)}
 ${healthLocation(layout)}
   location / {
     # Every client asks once without a login, to learn how to log in: answered here, before any limit.
@@ -194,20 +194,14 @@ ${healthLocation(layout)}
     proxy_hide_header X-Content-Type-Options;
   }
 ${loginLocation}
-${namedAnswers(layout, securityHeaders(options))}
+${namedAnswers(layout, headers(options))}
 }
 ${options.tls ? "" : forwardedScheme}`;
 
 const forwardedScheme = `map $http_x_forwarded_proto $forwarded_scheme { default $http_x_forwarded_proto; "" $scheme; }`;
 
-const securityHeaders = ({ hsts }: GateOptions) =>
-  [
-    "add_header X-Content-Type-Options nosniff always;",
-    "add_header X-Frame-Options DENY always;",
-    `add_header Content-Security-Policy "default-src 'none'; frame-ancestors 'none'" always;`,
-    "add_header Referrer-Policy no-referrer always;",
-    ...(hsts ? ['add_header Strict-Transport-Security "max-age=31536000" always;'] : []),
-  ].join("\n  ");
+const headers = ({ hsts }: GateOptions) =>
+  securityHeaders("default-src 'none'; frame-ancestors 'none'", hsts).join("\n  ");
 
 /**
  * Remembers a yes, and only a yes. The lock lets one of many equal logins that start at once through to bcrypt, the others
