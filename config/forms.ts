@@ -25,6 +25,11 @@ export const kubernetesName = text(LABEL, "a Kubernetes name: lower-case letters
 export const ipAddress = z.union([z.ipv4(), z.ipv6()], "an IP address such as 192.168.1.240");
 export const host = z.union([z.ipv4(), z.ipv6(), hostName], "an IP address or a host name in lower case");
 
+const PORT = "a port from 1024 to 65535 (30000 to 32767 unless the cluster was told otherwise)";
+
+/** A port on every node. */
+export const nodePort = z.int(PORT).min(1024, PORT).max(65535, PORT);
+
 /** A whole number of at least one, at most `max`. */
 export const count = (allowed: string, max = Number.MAX_SAFE_INTEGER) =>
   z.int(allowed).min(1, allowed).max(max, allowed);

@@ -1,11 +1,9 @@
 import { isIP } from "node:net";
 import type { Config } from "./schema.ts";
+import { workloadHost } from "./workload-host.ts";
 
 /** Name or address of LocalStack's endpoint, without its port. */
-export function localstackHost({ localstack, domain, access }: Config): string {
-  if (localstack.host) return localstack.host;
-  return access.mode === "ingress" ? `localstack.${domain}` : (access.hosts[0] ?? "localhost");
-}
+export const localstackHost = (config: Config): string => workloadHost("localstack", config.localstack.host, config);
 
 /**
  * Names that the certificate must carry. SDKs put a bucket's name in front of the endpoint's, or of `s3.` where they are

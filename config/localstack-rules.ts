@@ -4,6 +4,7 @@ import { localstackHost } from "./localstack-host.ts";
 import { HOME_RANGES } from "./localstack-schema.ts";
 import { parseBytes } from "./quantity.ts";
 import type { Config } from "./schema.ts";
+import { missingHost, ownVariables } from "./workload-rules.ts";
 
 type Check = (config: Config) => string[];
 
@@ -14,8 +15,8 @@ const TOKEN_MISSING =
 /** What is wrong between LocalStack's settings and the others. One line a problem. */
 export function localstackChecks(config: Config): string[] {
   if (!config.localstack.enabled) return [];
-  const checks: Check[] = [editionChecks, nameChecks, portChecks, sizeChecks, environmentChecks];
-  return checks.flatMap((check) => check(config));
+  const checks: Check[] = [editionChecks, nameChecks, portChecks, sizeChecks];
+  return [...checks.flatMap((check) => check(config)), ...ownVariables("localstack", config, OWN_SETTINGS)];
 }
 
 function editionChecks({ localstack, localstackAuthToken }: Config): string[] {
@@ -51,13 +52,8 @@ const FREE_IMAGES = /(^|\/)(gresau\/localstack-persist|localstack\/localstack:4\
 const needsToken = (image: string): boolean => /:(\d{4}\.|4\.(1[5-9]|[2-9]\d)|[5-9]\.|stable)/.test(image);
 
 function nameChecks(config: Config): string[] {
-  const { localstack, registry, domain, access } = config;
-  const problems: string[] = [];
-  if (access.mode === "ingress" && registry.host && !domain && !localstack.host) {
-    problems.push(
-      "localstack.host: is missing; allowed: a host name, or a domain (localstack.DOMAIN lies below it), or localstack.enabled: false",
-    );
-  }
+  const { localstack, registry, access } = config;
+  const problems = missingHost("localstack", "localstack", config);
   if (access.mode === "ingress" && localstackHost(config) === imageHost(config)) {
     problems.push(`localstack.host: "${localstackHost(config)}" is the registry's; allowed: a name of its own`);
   }
@@ -118,12 +114,6 @@ const OWN_SETTINGS: Record<string, string> = {
     ].map((name) => [name, "nothing"]),
   ),
 };
-
-function environmentChecks({ localstack }: Config): string[] {
-  return Object.keys(localstack.environment)
-    .filter((name) => Object.hasOwn(OWN_SETTINGS, name))
-    .map((name) => `localstack.environment.${name}: the program sets it; allowed instead: ${OWN_SETTINGS[name]}`);
-}
 
 /** Whether a range lies within one of the private ones. */
 function isPrivate(range: string): boolean {

@@ -1,15 +1,14 @@
-import { isIP } from "node:net";
+import { inUrl } from "./in-url.ts";
 import type { Config } from "./schema.ts";
+import { workloadHost } from "./workload-host.ts";
 
 /** Name or address of the web page, without its port. */
-export function registryUiHostName({ registryUi, domain, access }: Config): string {
-  if (registryUi.host) return registryUi.host;
-  return access.mode === "ingress" ? `registry-ui.${domain}` : (access.hosts[0] ?? "localhost");
-}
+export const registryUiHostName = (config: Config): string =>
+  workloadHost("registry-ui", config.registryUi.host, config);
 
 /** The same with its port, where that is not 443. */
 export function registryUiHost(config: Config): string {
   const name = registryUiHostName(config);
   if (config.access.mode === "ingress") return name;
-  return `${isIP(name) === 6 ? `[${name}]` : name}:${config.registryUi.port}`;
+  return `${inUrl(name)}:${config.registryUi.port}`;
 }

@@ -2,21 +2,17 @@ import { imageHost } from "./image-host.ts";
 import { localstackHost } from "./localstack-host.ts";
 import { registryUiHostName } from "./registry-ui-host.ts";
 import type { Config } from "./schema.ts";
+import { missingHost, ownVariables } from "./workload-rules.ts";
 
 /** What is wrong between the web page's settings and the others. One line a problem. */
 export function registryUiChecks(config: Config): string[] {
   if (!config.registryUi.enabled) return [];
-  return [...nameChecks(config), ...portChecks(config), ...environmentChecks(config)];
+  return [...nameChecks(config), ...portChecks(config), ...ownVariables("registryUi", config, OWN_SETTINGS)];
 }
 
 function nameChecks(config: Config): string[] {
-  const { registryUi, registry, localstack, domain, access } = config;
-  const problems: string[] = [];
-  if (access.mode === "ingress" && registry.host && !domain && !registryUi.host) {
-    problems.push(
-      "registryUi.host: is missing; allowed: a host name, or a domain (registry-ui.DOMAIN lies below it), or registryUi.enabled: false",
-    );
-  }
+  const { registryUi, registry, localstack, access } = config;
+  const problems = missingHost("registryUi", "registry-ui", config);
   const name = registryUiHostName(config);
   const others = [imageHost(config), ...(localstack.enabled ? [localstackHost(config)] : [])];
   if (access.mode === "ingress" && others.includes(name)) {
@@ -48,9 +44,3 @@ const OWN_SETTINGS: Record<string, string> = {
   NGINX_LISTEN_PORT: "nothing",
   NGINX_PROXY_PASS_URL: "nothing",
 };
-
-function environmentChecks({ registryUi }: Config): string[] {
-  return Object.keys(registryUi.environment)
-    .filter((name) => Object.hasOwn(OWN_SETTINGS, name))
-    .map((name) => `registryUi.environment.${name}: the program sets it; allowed instead: ${OWN_SETTINGS[name]}`);
-}

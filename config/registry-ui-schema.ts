@@ -1,9 +1,7 @@
 import { z } from "zod";
 import { DEFAULT_IMAGES } from "../components/images.ts";
-import { hostName, kubernetesName, text } from "./forms.ts";
+import { hostName, kubernetesName, nodePort, text } from "./forms.ts";
 import { container, image, nodeSelector, toleration } from "./kubernetes-forms.ts";
-
-const PORT = "a port from 1024 to 65535 (30000 to 32767 unless the cluster was told otherwise)";
 
 /** The page's entry script writes it with sed, between `~`, into an attribute in quotes. */
 const value = text(/^[^~&\\"<>\p{Cc}]*$/u, 'text without ~ & \\ " < > and line breaks, which the page would misread');
@@ -13,12 +11,7 @@ export const registryUi = z
     enabled: z.boolean().default(true).describe("Whether there is a web page at all."),
     namespace: kubernetesName.default("registry-ui").describe("Namespace of the page."),
     host: hostName.optional().describe("Name of the page. Defaults to registry-ui.DOMAIN."),
-    port: z
-      .int(PORT)
-      .min(1024, PORT)
-      .max(65535, PORT)
-      .default(30501)
-      .describe("Port on every node, with access.mode node-port."),
+    port: nodePort.default(30501).describe("Port on every node, with access.mode node-port."),
     allowDelete: z
       .boolean()
       .default(false)

@@ -1,7 +1,18 @@
 import { truncates } from "bcryptjs";
 import { z } from "zod";
 import { DEFAULT_IMAGES } from "../components/images.ts";
-import { count, form, host, hostName, ipAddress, kubernetesName, modeByDefault, nonEmpty, text } from "./forms.ts";
+import {
+  count,
+  form,
+  host,
+  hostName,
+  ipAddress,
+  kubernetesName,
+  modeByDefault,
+  nodePort,
+  nonEmpty,
+  text,
+} from "./forms.ts";
 import { addressRange, bytes, container, image, nodeSelector, toleration } from "./kubernetes-forms.ts";
 import { localstack } from "./localstack-schema.ts";
 import { monitoring } from "./monitoring-schema.ts";
@@ -110,8 +121,6 @@ const registry = z
   })
   .prefault({});
 
-const PORT = "a port from 1024 to 65535 (30000 to 32767 unless the cluster was told otherwise)";
-
 const tls = z.discriminatedUnion("mode", [
   z.strictObject({
     mode: z.literal("cluster-issuer"),
@@ -158,12 +167,7 @@ const access = z.discriminatedUnion("mode", [
   }),
   z.strictObject({
     mode: z.literal("node-port"),
-    port: z
-      .int(PORT)
-      .min(1024, PORT)
-      .max(65535, PORT)
-      .default(30500)
-      .describe("Port on every node that kube-proxy serves."),
+    port: nodePort.default(30500).describe("Port on every node that kube-proxy serves."),
     hosts: z
       .array(host)
       .min(1, "one name or address at least")

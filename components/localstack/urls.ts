@@ -1,9 +1,8 @@
 import { isIP } from "node:net";
+import { inUrl } from "../../config/in-url.ts";
 import type { LocalStackSettings, TlsSettings } from "../../config/settings.ts";
 
 type Endpoint = Pick<LocalStackSettings, "host" | "port">;
-
-const inUrl = (host: string): string => (isIP(host) === 6 ? `[${host}]` : host);
 
 /** Name and port as LocalStack puts them into URLs. */
 export const localstackHostAndPort = ({ host, port }: Endpoint): string => `${inUrl(host)}:${port}`;
