@@ -12,6 +12,9 @@ export function selectorOf(name: string): Record<string, string> {
   return { "app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "homecloud" };
 }
 
+/** The same, as a query. */
+export const selects = (name: string): string => `app.kubernetes.io/name=${name},${PART_OF}`;
+
 /** Selects everything of this program. */
 export const PART_OF = "app.kubernetes.io/part-of=homecloud";
 

@@ -1,9 +1,10 @@
 import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { V1Container, V1Deployment, V1Pod, V1PodSpec } from "@kubernetes/client-node";
+import { selectorOf, selects } from "../../components/labels.ts";
 import { POD_LAYOUT, VOLUME_FOLDERS } from "../../components/localstack/layout.ts";
 import { OBJECTS } from "../../components/localstack/pod.ts";
-import { hardened, memory, unprivileged } from "../../components/pod-parts.ts";
+import { environment, hardened, memory, placement, unprivileged } from "../../components/pod-parts.ts";
 import { type Kube, library } from "../cluster/kube.ts";
 import { EXIT, UserError } from "../errors.ts";
 import type { Edition } from "./format.ts";
@@ -64,13 +65,17 @@ export class LocalStackPause {
     this.facts = facts;
   }
 
-  /** Scales down and waits until the volume can be read, or written to. Nothing stays changed where it throws. */
+  /**
+   * Scales down and waits until the volume can be read, or written to, without what a swap that was cut off has left in it.
+   * Nothing stays changed where it throws.
+   */
   static async begin(facts: LocalStackFacts, signal: AbortSignal): Promise<LocalStackPause> {
     const pause = new LocalStackPause(facts);
     try {
       await pause.scaleDown();
       await pause.until("LocalStack has ended", STOPPED_WITHIN, signal, async () => !(await pause.hasPod()));
       await pause.startHelper(signal);
+      await pause.run("mend");
       return pause;
     } catch (error) {
       await pause.end();
@@ -79,12 +84,12 @@ export class LocalStackPause {
   }
 
   /**
-   * Brings back what a killed command has left at 0; returns whether there was something. Throws where a backup or restore
+   * Brings back what a killed command has left at 0, and notes it where there was something. Throws where a backup or restore
    * is under way, or seems to be.
    */
-  static async mend(facts: LocalStackFacts, signal: AbortSignal): Promise<boolean> {
+  static async mend(facts: LocalStackFacts, note: (text: string) => void, signal: AbortSignal): Promise<void> {
     const paused = facts.deployment.metadata?.annotations?.[PAUSED];
-    if (!paused) return false;
+    if (!paused) return;
     const pause = new LocalStackPause(facts);
     if (await pause.isUnderWay(paused)) {
       throw new UserError(
@@ -93,7 +98,7 @@ export class LocalStackPause {
     }
     await pause.end();
     await pause.untilReady(signal);
-    return true;
+    note("LocalStack was still scaled to 0, by a backup or restore that was killed: it is back");
   }
 
   /** Seconds for which LocalStack was away so far. */
@@ -152,10 +157,8 @@ export class LocalStackPause {
 
   /** Its pod ends by itself when its command is gone; before there is one, only time can tell. */
   private async isUnderWay(since: string): Promise<boolean> {
-    const { namespace, deployment } = this.facts;
-    if (deployment.spec?.replicas !== 0) return false;
-    const name = HELPER;
-    const helper = await this.kube.ask(name, this.kube.core.readNamespacedPod({ name, namespace }));
+    if (this.facts.deployment.spec?.replicas !== 0) return false;
+    const helper = await this.helper();
     if (helper) return helper.status?.phase === "Running" || helper.status?.phase === "Pending";
     return Date.now() - Date.parse(since) < STOPPED_WITHIN * 1000;
   }
@@ -185,7 +188,7 @@ export class LocalStackPause {
   /** One that is on its way out counts: it saves until its end. */
   private async hasPod(): Promise<boolean> {
     const { namespace } = this.facts;
-    const labelSelector = "app.kubernetes.io/name=localstack,app.kubernetes.io/part-of=homecloud";
+    const labelSelector = selects("localstack");
     return (await this.kube.core.listNamespacedPod({ namespace, labelSelector })).items.length > 0;
   }
 
@@ -218,17 +221,21 @@ export class LocalStackPause {
     this.kube.exec(pod, HELPER, scriptCommand("localstack-pod", "beat"), { stdin }).catch(() => undefined);
   }
 
+  private helper(): Promise<V1Pod | undefined> {
+    const { namespace } = this.facts;
+    return this.kube.ask(HELPER, this.kube.core.readNamespacedPod({ name: HELPER, namespace }));
+  }
+
   private async removeHelper(): Promise<void> {
     const { namespace } = this.facts;
     const name = HELPER;
-    const gone = () => this.kube.ask(name, this.kube.core.readNamespacedPod({ name, namespace }));
-    if (!(await gone())) return;
+    if (!(await this.helper())) return;
     await this.kube.ask(name, this.kube.core.deleteNamespacedPod({ name, namespace, gracePeriodSeconds: 1 }));
     await this.until(
       "the pod that held LocalStack's volume has gone",
       HELPER_WITHIN,
       undefined,
-      async () => !(await gone()),
+      async () => !(await this.helper()),
     );
   }
 
@@ -255,10 +262,7 @@ export function helperPod({ spec, metadata }: V1Deployment): V1Pod {
     name: HELPER,
     image: template?.containers.find(({ name }) => name === "gate")?.image ?? "",
     command: scriptCommand("localstack-pod", "wait"),
-    env: [
-      { name: "VOLUME", value: volume },
-      { name: "TMP", value: tmp },
-    ],
+    env: environment({ VOLUME: volume, TMP: tmp }),
     resources: { requests: { cpu: "50m", memory: "32Mi" }, limits: { cpu: "1", memory: "128Mi" } },
     volumeMounts: [
       { name: "data", mountPath: volume },
@@ -270,12 +274,11 @@ export function helperPod({ spec, metadata }: V1Deployment): V1Pod {
       name: HELPER,
       ...(metadata?.namespace ? { namespace: metadata.namespace } : {}),
       // Not LocalStack's: its Service would send clients here.
-      labels: { "app.kubernetes.io/name": HELPER, "app.kubernetes.io/part-of": "homecloud" },
+      labels: selectorOf(HELPER),
     },
     spec: {
       ...unprivileged(template?.securityContext?.runAsUser ?? 1000),
-      ...(template?.nodeSelector ? { nodeSelector: template.nodeSelector } : {}),
-      ...(template?.tolerations ? { tolerations: template.tolerations } : {}),
+      ...placement({ nodeSelector: template?.nodeSelector ?? {}, tolerations: template?.tolerations ?? [] }),
       restartPolicy: "Never",
       containers: [container],
       volumes: [{ name: "data", persistentVolumeClaim: { claimName: OBJECTS.claim } }, memory("tmp", "1Mi")],

@@ -23,17 +23,17 @@ beat=${TMP:-/tmp}/beat
 
 fail() { echo "localstack-pod: $*" >&2; exit 1; }
 
-# Temporary files, damaged ones that were set aside, and our own folders.
-is_left_out() { case $1 in scratch | damaged | lost+found | homecloud-*) true ;; *) false ;; esac }
-
+# But for temporary files, damaged ones that were set aside, and our own folders.
 entries() { # FOLDER
-  ls -A "$1"
+  for name in $(ls -A "$1"); do
+    case $name in scratch | damaged | lost+found | homecloud-*) ;; *) echo "$name" ;; esac
+  done
 }
 
 look() {
   cd "$VOLUME"
-  set --
-  for name in $(entries .); do is_left_out "$name" || set -- "$@" "$name"; done
+  # shellcheck disable=SC2046 # no name of LocalStack's has a space
+  set -- $(entries .)
   files=0 used=0
   if [ $# -gt 0 ]; then
     files=$(find "$@" -path '*/state/*' -type f 2>/dev/null | head -n 1 | wc -l)
@@ -54,21 +54,21 @@ wait_for_the_end() {
 
 read_volume() {
   cd "$VOLUME"
-  set --
-  for name in $(entries .); do is_left_out "$name" || set -- "$@" "$name"; done
+  # shellcheck disable=SC2046 # no name of LocalStack's has a space
+  set -- $(entries .)
   # An empty volume: a tar of nothing.
   [ $# -gt 0 ] || exec head -c 1024 /dev/zero
   exec tar -cf - "$@"
 }
 
 move_entries() { # FROM TO
-  for name in $(entries "$1"); do is_left_out "$name" || mv "$1/$name" "$2/"; done
+  for name in $(entries "$1"); do mv "$1/$name" "$2/"; done
 }
 
 mend() {
   rm -rf "$incoming" "$removed"
   if [ -d "$former" ]; then
-    for name in $(entries "$VOLUME"); do is_left_out "$name" || rm -rf "${VOLUME:?}/$name"; done
+    for name in $(entries "$VOLUME"); do rm -rf "${VOLUME:?}/$name"; done
     mv "$former" "$moving"
   fi
   [ -d "$moving" ] || return 0

@@ -116,7 +116,7 @@ class RegistryTarget implements Target {
   }
 
   static async open(place: Place, bars: Bars, stop: AbortController): Promise<RegistryTarget> {
-    const hold = await RegistryHold.take(place, (writers) => bars.tell(`waiting for pushes to end: ${writers}`), stop);
+    const hold = await RegistryHold.take(place, bars.tell, stop);
     return new RegistryTarget(hold, new Incoming(place, "registry-pod", stop.signal));
   }
 
@@ -150,13 +150,7 @@ class LocalStackTarget implements Target {
 
   static async open(facts: LocalStackFacts, signal: AbortSignal): Promise<LocalStackTarget> {
     const pause = await LocalStackPause.begin(facts, signal);
-    try {
-      await pause.run("mend");
-      return new LocalStackTarget(pause, new Incoming(pause.volume, "localstack-pod", signal));
-    } catch (error) {
-      await pause.end();
-      throw error;
-    }
+    return new LocalStackTarget(pause, new Incoming(pause.volume, "localstack-pod", signal));
   }
 
   get tar(): Pack {

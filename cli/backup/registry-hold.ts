@@ -25,17 +25,17 @@ export class RegistryHold {
   private until: number | undefined;
 
   /**
-   * Holds them, once those that are under way have ended; `told` hears how many it waits for. Ends all that `stop` is the
+   * Holds them, once those that are under way have ended; `tell` says how many it waits for. Ends all that `stop` is the
    * end of when it is lost before its time.
    */
-  static async take(place: Place, told: (writers: string) => void, stop: AbortController): Promise<RegistryHold> {
+  static async take(place: Place, tell: (text: string) => void, stop: AbortController): Promise<RegistryHold> {
     const hold = new RegistryHold();
     hold.run(place, stop);
     try {
       for (;;) {
         const [word, writers = ""] = (await hold.answer()).split(" ");
         if (word === "held") return hold;
-        told(writers);
+        tell(`waiting for pushes to end: ${writers}`);
       }
     } catch (error) {
       await hold.release();

@@ -152,7 +152,7 @@ interface Snapshot {
 
 /** From here on writes are open again: what is still to be read are blobs, which only a collection would remove. */
 async function takeSnapshot(place: Place, bars: Bars, stop: AbortController): Promise<Snapshot> {
-  const hold = await RegistryHold.take(place, (writers) => bars.tell(`waiting for pushes to end: ${writers}`), stop);
+  const hold = await RegistryHold.take(place, bars.tell, stop);
   try {
     const [blobs = 0, bytes = 0] = await hold.ask("snapshot");
     await hold.ask("share");
@@ -197,7 +197,6 @@ async function saveLocalStack(
     bar.at(Math.min(done, total));
   };
   try {
-    await pause.run("mend");
     await readFrom(pause.volume, "localstack-pod", "read", (tar) => archive.add("localstack", tar, advance), signal);
   } finally {
     await pause.end();

@@ -4,6 +4,7 @@ import type { Readable, Writable } from "node:stream";
 import { PassThrough } from "node:stream";
 import { text } from "node:stream/consumers";
 import type { AppsV1Api, CoreV1Api, Exec, KubeConfig, NetworkingV1Api, V1Pod, V1Status } from "@kubernetes/client-node";
+import { selects } from "../../components/labels.ts";
 import { EXIT, UserError } from "../errors.ts";
 import { later } from "../later.ts";
 
@@ -98,7 +99,7 @@ export class Kube {
 
   /** The one pod of a workload that is ready, else the one that is there. Undefined where there is none. */
   async podOf(namespace: string, name: string): Promise<V1Pod | undefined> {
-    const labelSelector = `app.kubernetes.io/name=${name},app.kubernetes.io/part-of=homecloud`;
+    const labelSelector = selects(name);
     const list = await this.ask(`the pods in ${namespace}`, this.core.listNamespacedPod({ namespace, labelSelector }));
     const pods = (list?.items ?? []).filter(({ metadata }) => !metadata?.deletionTimestamp);
     return pods.find(isReady) ?? pods[0];

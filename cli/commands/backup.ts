@@ -1,13 +1,12 @@
 import { isatty } from "node:tty";
 import type { Command } from "commander";
 import { printAnswer } from "../answer.ts";
-import { scriptCommand } from "../backup/in-pod.ts";
 import { interruptible } from "../backup/interruption.ts";
 import { LocalStackPause, readLocalStack } from "../backup/localstack-pause.ts";
 import { agree, LEFT, type PartOptions, partName } from "../backup/options.ts";
-import { parseRoom, registryPlace } from "../backup/registry.ts";
+import { registryPlace } from "../backup/registry.ts";
+import { localstackRoom } from "../backup/room.ts";
 import { type Saved, type Sources, save, toFolder, toStdout } from "../backup/save.ts";
-import { isReady } from "../cluster/kube.ts";
 import { type Context, withContext } from "../context.ts";
 import { EXIT, UserError } from "../errors.ts";
 import { makeBars } from "../transfer/bars.ts";
@@ -85,17 +84,13 @@ async function localstackSource(
     context.note(`${why}. It is left out`);
     return undefined;
   }
-  if (await LocalStackPause.mend(facts, signal)) {
-    context.note("LocalStack was still scaled to 0, by a backup or restore that was killed: it is back");
-  }
+  await LocalStackPause.mend(facts, context.note, signal);
   await agree(
     `LocalStack in ${namespace} is stopped while its data is saved, and started again after that.`,
     options,
     process.stdin.isTTY,
   );
-  const pod = await kube.podOf(namespace, "localstack");
-  const known = pod && isReady(pod);
-  const room = known ? parseRoom(await kube.run(pod, "watch", scriptCommand("localstack-pod", "look"))) : undefined;
+  const room = await localstackRoom(kube, namespace);
   return { ...facts, bytes: room?.used ?? 0 };
 }
 

@@ -91,8 +91,9 @@ async function chosen(
 ): Promise<RemoteImage> {
   const reference = digest ?? tag ?? "latest";
   if (allPlatforms) return await readRemote(registry, retries, repository, reference);
-  const { manifests } = await readManifest(registry, retries, repository, reference);
-  if (!manifests) return await readRemote(registry, retries, repository, reference);
+  const manifest = await readManifest(registry, retries, repository, reference);
+  const { manifests } = manifest;
+  if (!manifests) return { repository, manifest, parts: [] };
   const wanted = platform ? parsePlatform(platform) : ownPlatform();
   const { digest: image } = imageFor(manifests, wanted, `${repository}:${reference}`);
   return await readRemote(registry, retries, repository, image);

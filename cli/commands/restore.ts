@@ -4,13 +4,12 @@ import type { Readable } from "node:stream";
 import type { Command } from "commander";
 import { ArchiveReader } from "../backup/archive.ts";
 import { type Contents, NoBackup, PARTS, type PartName } from "../backup/format.ts";
-import { scriptCommand } from "../backup/in-pod.ts";
 import { interruptible } from "../backup/interruption.ts";
 import { type LocalStackFacts, LocalStackPause, readLocalStack } from "../backup/localstack-pause.ts";
 import { agree, LEFT, type PartOptions, partName } from "../backup/options.ts";
 import { putBack, type Restored, refuse, type Targets } from "../backup/put-back.ts";
-import { parseRoom, registryPlace, registryRoom } from "../backup/registry.ts";
-import { isReady } from "../cluster/kube.ts";
+import { registryPlace } from "../backup/registry.ts";
+import { localstackRoom, registryRoom } from "../backup/room.ts";
 import { type Context, withContext } from "../context.ts";
 import type { Deployment } from "../deployment.ts";
 import { EXIT, UserError } from "../errors.ts";
@@ -144,15 +143,12 @@ async function localstackTarget(
   const { namespace } = localstack;
   const facts = await readLocalStack(kube, namespace);
   checkEdition(facts, contents);
-  if (await LocalStackPause.mend(facts, signal)) {
-    context.note("LocalStack was still scaled to 0, by a backup or restore that was killed: it is back");
-  }
-  const pod = await kube.podOf(namespace, "localstack");
-  if (!pod || !isReady(pod)) {
+  await LocalStackPause.mend(facts, context.note, signal);
+  const room = await localstackRoom(kube, namespace);
+  if (!room) {
     losses.push(`LocalStack in ${namespace} is stopped, whatever it holds`);
     return facts;
   }
-  const room = parseRoom(await kube.run(pod, "watch", scriptCommand("localstack-pod", "look")));
   refuse("LocalStack", contents.localstack?.bytes ?? 0, room);
   losses.push(`LocalStack in ${namespace} is stopped meanwhile${room.empty ? "" : `, and holds ${size(room.used)}`}`);
   return facts;

@@ -10,7 +10,7 @@ import { locationOf } from "./location.ts";
 const undici = later<typeof import("undici")>("undici");
 
 /** What a client may be answered with: an image of one platform, or a list of them. */
-export const MANIFEST_TYPES = [
+const MANIFEST_TYPES = [
   "application/vnd.oci.image.index.v1+json",
   "application/vnd.docker.distribution.manifest.list.v2+json",
   "application/vnd.oci.image.manifest.v1+json",
@@ -131,11 +131,6 @@ export class RegistryClient {
       throw this.missing(error, repository, tag);
     });
     await answer.body.dump();
-  }
-
-  /** A blob's content as a stream. */
-  async blob(repository: string, digest: string): Promise<Readable> {
-    return (await this.ask("GET", `/v2/${repository}/blobs/${digest}`, {})).body;
   }
 
   /** A small blob that is JSON: an image's configuration. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { PULL_SECRET } from "../../components/known-names.ts";
+import { selects } from "../../components/labels.ts";
 import type { Login, Run } from "./run.ts";
 
 const dockerConfig = z.object({
@@ -13,7 +14,7 @@ const dockerConfig = z.object({
 export async function pullLogin(run: Run): Promise<Login | undefined> {
   const { host } = await run.registryAccess();
   const { core } = run.kube;
-  const labelSelector = "app.kubernetes.io/name=registry,app.kubernetes.io/part-of=homecloud";
+  const labelSelector = selects("registry");
   const fieldSelector = `metadata.name=${PULL_SECRET}`;
   const list = await core.listSecretForAllNamespaces({ labelSelector, fieldSelector }).catch(() => undefined);
   for (const { data } of list?.items ?? []) {

@@ -10,8 +10,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { ArchiveReader } from "../../cli/backup/archive.ts";
 import { type Place, scriptCommand } from "../../cli/backup/in-pod.ts";
 import { putBack } from "../../cli/backup/put-back.ts";
-import { parseRoom } from "../../cli/backup/registry.ts";
 import { RegistryHold } from "../../cli/backup/registry-hold.ts";
+import { parseRoom } from "../../cli/backup/room.ts";
 import { save, toFolder } from "../../cli/backup/save.ts";
 import type { Streams } from "../../cli/cluster/kube.ts";
 import { makeBars } from "../../cli/transfer/bars.ts";
