@@ -14,6 +14,8 @@ export const KUBERNETES_SERVICE = "10.143.0.1";
  * changes networks. The API server and kubelet listen there, all else on loopback.
  */
 export const NODE_ADDRESS = "10.142.0.1";
+/** As CNI's plugins make them: 0a:58 and the address. */
+export const BRIDGE_MAC = "0a:58:0a:8e:00:01";
 
 export const PORTS = {
   apiServer: 16443,
