@@ -49,7 +49,7 @@ export function pathOf(program: string): string {
   return found;
 }
 
-const isOnPath = (program: string): boolean => onPath(program) !== undefined;
+export const isOnPath = (program: string): boolean => onPath(program) !== undefined;
 
 function onPath(program: string): string | undefined {
   const candidates = (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder, program));

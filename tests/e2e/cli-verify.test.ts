@@ -16,7 +16,7 @@ import { importImage, trustRegistry } from "../../lab/lab.ts";
 import { inState } from "../../lab/paths.ts";
 import { makeCaCertificate, makeCertificate, makeKey } from "../../render/certificates.ts";
 import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
-import { describeWith, pathOf } from "../optional.ts";
+import { describeWith, isOnPath, pathOf } from "../optional.ts";
 import { apply, inRegistry, kubectl, lab, until } from "./cluster.ts";
 import { ociImage } from "./images.ts";
 
@@ -28,13 +28,6 @@ const APPS = "e2e-verify-apps";
 /** What a run that was killed long ago has left. */
 const KILLED = "homecloud-verify-1700000000-0badcafe";
 
-const isOnPath = (program: string) => {
-  try {
-    return Boolean(pathOf(program));
-  } catch {
-    return false;
-  }
-};
 const keepsData = isOnPath("localstack-persist.tar");
 const hasPage = isOnPath("docker-registry-ui.tar");
 

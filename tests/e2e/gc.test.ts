@@ -43,7 +43,7 @@ function gc(...args: string[]) {
 
 const inPod = (script: string) => inRegistry(stack.namespace, "sh", "-c", script);
 
-const isWritable = async () => (await writer.beginUpload("probe")).answer.status === 202;
+const isWritable = () => writer.takesWrites();
 const writesAreBack = (seconds: number, why: string) => until(isWritable, seconds, `writes are back: ${why}`);
 
 /** Pushes until it is acknowledged. Returns the digest, and how often a collection came in between. */

@@ -81,7 +81,7 @@ async function restore(bytes: Buffer, stop = new AbortController()) {
   return await putBack(reader, { registry: place(), localstack: undefined }, quiet, stop);
 }
 
-const isWritable = async () => (await writer.beginUpload("probe")).answer.status === 202;
+const isWritable = () => writer.takesWrites();
 
 async function writesAreBack(): Promise<number> {
   const begun = Date.now();

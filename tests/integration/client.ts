@@ -54,6 +54,11 @@ export class RegistryClient {
     return { answer, location: answer.headers.get("location") ?? "" };
   }
 
+  /** Whether an upload may begin now. */
+  async takesWrites(): Promise<boolean> {
+    return (await this.beginUpload("probe")).answer.status === 202;
+  }
+
   /** Pushes a blob. Throws the registry's error where one of the steps is refused. */
   async pushBlob(repository: string, content: Uint8Array): Promise<string> {
     const { answer, location } = await this.beginUpload(repository);

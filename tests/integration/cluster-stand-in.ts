@@ -38,7 +38,7 @@ export class ClusterStandIn {
     };
   }
 
-  static async start(registry: { url: string; host: string; user: Credentials; ca?: string }): Promise<ClusterStandIn> {
+  static async start(registry: Registry): Promise<ClusterStandIn> {
     const home = await mkdtemp(join(tmpdir(), "homecloud-home-"));
     await mkdir(join(home, "tmp"));
     const answers: ClusterStandIn["answers"] = {};
@@ -60,7 +60,7 @@ export class ClusterStandIn {
   }
 
   /** Runs `homecloud` with these arguments. */
-  async run(args: string[], options: { env?: Record<string, string>; signal?: AbortSignal } = {}): Promise<Ended> {
+  async run(args: string[], options: { env?: Record<string, string> } = {}): Promise<Ended> {
     return await this.program(HOMECLOUD, args, options);
   }
 

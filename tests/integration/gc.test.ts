@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(() => pod?.stop());
 afterEach(() => until(isWritable, 60));
 
-const isWritable = async () => (await client.beginUpload("probe")).answer.status === 202;
+const isWritable = () => client.takesWrites();
 
 async function until(condition: () => Promise<boolean>, seconds: number): Promise<boolean> {
   for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(100)) if (await condition()) return true;
