@@ -25,9 +25,8 @@ fail() { echo "localstack-pod: $*" >&2; exit 1; }
 
 # But for temporary files, damaged ones that were set aside, and our own folders.
 entries() { # FOLDER
-  for name in $(ls -A "$1"); do
-    case $name in scratch | damaged | lost+found | homecloud-*) ;; *) echo "$name" ;; esac
-  done
+  (cd "$1" && find . -mindepth 1 -maxdepth 1 ! -name scratch ! -name damaged ! -name lost+found ! -name 'homecloud-*') |
+    cut -c 3- | sort
 }
 
 look() {

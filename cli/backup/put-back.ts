@@ -116,7 +116,7 @@ class RegistryTarget implements Target {
   }
 
   static async open(place: Place, bars: Bars, stop: AbortController): Promise<RegistryTarget> {
-    const hold = await RegistryHold.take(place, bars.tell, stop);
+    const hold = await RegistryHold.takeTelling(place, bars, stop);
     return new RegistryTarget(hold, new Incoming(place, "registry-pod", stop.signal));
   }
 

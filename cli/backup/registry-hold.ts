@@ -3,6 +3,7 @@ import { PassThrough } from "node:stream";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../errors.ts";
+import type { Bars } from "../transfer/bars.ts";
 import { beatInto, complaint, type Place, scriptCommand } from "./in-pod.ts";
 
 /** Milliseconds to wait for the pod to say that it has given all back. */
@@ -25,22 +26,27 @@ export class RegistryHold {
   private until: number | undefined;
 
   /**
-   * Holds them, once those that are under way have ended; `tell` says how many it waits for. Ends all that `stop` is the
+   * Holds them, once those that are under way have ended; `told` hears how many it waits for. Ends all that `stop` is the
    * end of when it is lost before its time.
    */
-  static async take(place: Place, tell: (text: string) => void, stop: AbortController): Promise<RegistryHold> {
+  static async take(place: Place, told: (writers: string) => void, stop: AbortController): Promise<RegistryHold> {
     const hold = new RegistryHold();
     hold.run(place, stop);
     try {
       for (;;) {
         const [word, writers = ""] = (await hold.answer()).split(" ");
         if (word === "held") return hold;
-        tell(`waiting for pushes to end: ${writers}`);
+        told(writers);
       }
     } catch (error) {
       await hold.release();
       throw error;
     }
+  }
+
+  /** The same, told to a person. */
+  static takeTelling(place: Place, { tell }: Pick<Bars, "tell">, stop: AbortController): Promise<RegistryHold> {
+    return RegistryHold.take(place, (writers) => tell(`waiting for pushes to end: ${writers}`), stop);
   }
 
   /** Seconds for which writes were held so far. */

@@ -152,7 +152,7 @@ interface Snapshot {
 
 /** From here on writes are open again: what is still to be read are blobs, which only a collection would remove. */
 async function takeSnapshot(place: Place, bars: Bars, stop: AbortController): Promise<Snapshot> {
-  const hold = await RegistryHold.take(place, bars.tell, stop);
+  const hold = await RegistryHold.takeTelling(place, bars, stop);
   try {
     const [blobs = 0, bytes = 0] = await hold.ask("snapshot");
     await hold.ask("share");
