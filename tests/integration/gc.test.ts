@@ -314,6 +314,9 @@ describe("however a collection ends, writes come back", () => {
       expect(await pod.collectorsRunning(), "none works while writes are open").toBe(0);
       await stillWhole();
     }
+    expect(await until(async () => (await pod.collectionShells()) === 0, 5), "nobody waits for the time limit").toBe(
+      true,
+    );
     await collect("--untagged");
   });
 

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { type ClientRequest, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -135,6 +135,18 @@ export class Pod {
     const { stdout } = await execa("ps", ["-eo", "args="]);
     return stdout.split("\n").filter((line) => line.includes("garbage-collect") && line.includes(this.layout.config))
       .length;
+  }
+
+  /** How many shells of a collection are there, its watchdog's among them. */
+  async collectionShells(): Promise<number> {
+    const said = async (id: string) => {
+      const [line, environ] = await Promise.all(
+        ["cmdline", "environ"].map((name) => readFile(`/proc/${id}/${name}`, "utf8").catch(() => "")),
+      );
+      return Boolean(line?.includes("collect-garbage.sh") && environ?.includes(this.layout.volume));
+    };
+    const processes = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+    return (await Promise.all(processes.map(said))).filter(Boolean).length;
   }
 
   /** Where the programs of the pod's images are. */
