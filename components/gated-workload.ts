@@ -5,6 +5,7 @@ import { type Content, checksum } from "./checksum.ts";
 import { httpsIngress, type IngressParts, redirectIngress } from "./ingress.ts";
 import { labelsOf, STACK_ANNOTATION, selectorOf } from "./labels.ts";
 import { DENY_ALL, type GatedPod, gateNetworkPolicy, solverNetworkPolicy } from "./network-policies.ts";
+import type { GateWorld } from "./nginx.ts";
 import type { PodSpec } from "./pod-parts.ts";
 import type { PrivateCa } from "./private-ca.ts";
 
@@ -98,7 +99,7 @@ export abstract class GatedWorkload extends pulumi.ComponentResource {
   }
 
   /** What every gate is told of the world around it. */
-  protected get gateOptions(): { tls: boolean; trustedProxies: string[]; hsts: boolean } {
+  protected get gateOptions(): GateWorld {
     const { access, tls } = this.world;
     return {
       tls: this.gateTls,

@@ -1,3 +1,13 @@
+/** What every gate must know of the world around it. */
+export interface GateWorld {
+  /** Whether the gate itself terminates TLS, because no ingress does. */
+  tls: boolean;
+  /** Address ranges of the ingress controller, whose X-Forwarded-For is believed. */
+  trustedProxies: string[];
+  /** Whether browsers are told to use HTTPS only; wise with a public certificate only. Defaults to false. */
+  hsts?: boolean;
+}
+
 /** Folders of a container that runs an nginx. */
 export interface NginxFolders {
   /** Private and writable: process ids, sockets, temporary files. */
@@ -26,7 +36,7 @@ const inQuotes = (text: string) => `'${text.replaceAll("\\", "\\\\").replaceAll(
  * What a gate that terminates TLS says of it, with the certificate and key in this folder. HTTP/1.1 only: nginx's HTTP/2
  * takes uploads in windows of 64 KB, 13 MB/s at 5 ms of Wi-Fi.
  */
-export const tlsLines = (certificate: string): string => `ssl_certificate ${certificate}/tls.crt;
+const tlsLines = (certificate: string): string => `ssl_certificate ${certificate}/tls.crt;
   ssl_certificate_key ${certificate}/tls.key;
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:tls:2m;
@@ -35,7 +45,17 @@ export const tlsLines = (certificate: string): string => `ssl_certificate ${cert
   error_page 497 =308 https://$http_host$request_uri;`;
 
 /** The ingress hands plain HTTP on too, and says so in a header: this works with every controller. */
-export const redirectForwarded = `if ($http_x_forwarded_proto = "http") { return 308 https://$host$request_uri; }`;
+const redirectForwarded = `if ($http_x_forwarded_proto = "http") { return 308 https://$host$request_uri; }`;
+
+/** How a gate's server begins: where it listens, and that it answers over HTTPS only. */
+export const listenLines = (
+  { gatePort, certificate }: { gatePort: number; certificate: string },
+  { tls }: GateWorld,
+): string => `listen ${gatePort}${tls ? " ssl" : ""};
+  ${tls ? tlsLines(certificate) : redirectForwarded}`;
+
+/** The scheme that the client used, as the ingress tells it. */
+export const forwardedScheme = `map $http_x_forwarded_proto $forwarded_scheme { default $http_x_forwarded_proto; "" $scheme; }`;
 
 /** Believes the address that an ingress controller in these ranges names as its client; nobody else is believed. */
 export const clientAddress = (trustedProxies: string[]): string =>
@@ -46,17 +66,16 @@ real_ip_header X-Forwarded-For;
 real_ip_recursive on;
 ${[...new Set(trustedProxies)].map((range) => `set_real_ip_from ${range};`).join("\n")}`;
 
-/** Tells browsers to use HTTPS only, for a year; nothing where that is not wanted. */
-export const strictTransport = (wanted = false): string =>
-  wanted ? 'add_header Strict-Transport-Security "max-age=31536000" always;' : "";
+/** Tells browsers to use HTTPS only, for a year. */
+export const STRICT_TRANSPORT = 'add_header Strict-Transport-Security "max-age=31536000" always;';
 
 /** What a gate tells browsers to refuse, one line each. */
-export const securityHeaders = (contentSecurityPolicy: string, hsts?: boolean): string[] => [
+export const securityHeaders = (contentSecurityPolicy: string, { hsts }: GateWorld): string[] => [
   "add_header X-Content-Type-Options nosniff always;",
   "add_header X-Frame-Options DENY always;",
   `add_header Content-Security-Policy "${contentSecurityPolicy}" always;`,
   "add_header Referrer-Policy no-referrer always;",
-  ...(hsts ? [strictTransport(hsts)] : []),
+  ...(hsts ? [STRICT_TRANSPORT] : []),
 ];
 
 /** A whole configuration file of one nginx: runs in the foreground, writes to its own temporary folder only. */

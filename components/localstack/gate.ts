@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { clientAddress, nginxMain, redirectForwarded, strictTransport, tlsLines } from "../nginx.ts";
+import { clientAddress, forwardedScheme, type GateWorld, listenLines, nginxMain, STRICT_TRANSPORT } from "../nginx.ts";
 import { type LocalStackLayout, REFUSALS, STATE_FILES } from "./layout.ts";
 import {
   type Answer,
@@ -13,18 +13,12 @@ import {
 import { requestMaps, SERVICES } from "./requests.ts";
 import { KEEP_ALIVE, transfer, upstream } from "./transfer.ts";
 
-/** What the gate must know beyond its layout. */
-export interface LocalStackGateOptions {
-  /** Whether the gate itself terminates TLS, because no ingress does. */
-  tls: boolean;
-  /** Address ranges of the ingress controller, whose X-Forwarded-For is believed. */
-  trustedProxies: string[];
+/** What this gate must know beyond its layout. */
+export interface LocalStackGateOptions extends GateWorld {
   /** Address ranges (CIDR) of the home network. LocalStack asks for no login: everybody else is refused. */
   allowedRanges: string[];
   /** Name of the endpoint: a bucket's in front of it is one of S3's hosts. Defaults to none. */
   host?: string;
-  /** Whether browsers are told to use HTTPS only; wise with a public certificate only. Defaults to false. */
-  hsts?: boolean;
 }
 
 /**
@@ -82,7 +76,7 @@ ${REFUSALS.map((form) => `  "1 ${form}" ${refusalUri(form)};`).join("\n")}
 map $s3_upload $backend { default localstack; 1 uploads; }
 map $http_upgrade $upgrade { default ""; "~*^websocket$" $http_upgrade; }
 map $upgrade $connection_header { default upgrade; "" ${KEEP_ALIVE}; }
-map $http_x_forwarded_proto $forwarded_scheme { default $http_x_forwarded_proto; "" $scheme; }`;
+${forwardedScheme}`;
 
 /** The path without its query, which carries the signatures of presigned URLs. No header is logged that holds a credential. */
 const logging = ({ accessLog, counters }: LocalStackLayout) => `
@@ -113,11 +107,10 @@ access_log ${folder}/${name} tick if=${counted};`;
 
 const frontServer = (layout: LocalStackLayout, options: LocalStackGateOptions) => `
 server {
-  listen ${layout.gatePort}${options.tls ? " ssl" : ""};
-  ${options.tls ? tlsLines(layout.certificate) : redirectForwarded}
+  ${listenLines(layout, options)}
   # @away_s3 is an error page that has an error page of its own.
   recursive_error_pages on;
-  ${strictTransport(options.hsts)}
+  ${options.hsts ? STRICT_TRANSPORT : ""}
   location / {
     set $no_room 0;
     if (-f ${layout.state}/${STATE_FILES.full}) { set $no_room 1; }

@@ -1,14 +1,10 @@
 import { readFileSync } from "node:fs";
-import { clientAddress, nginxMain, redirectForwarded, securityHeaders, tlsLines } from "../nginx.ts";
+import { clientAddress, type GateWorld, listenLines, nginxMain, securityHeaders } from "../nginx.ts";
 import { registryErrorJson } from "../registry/errors.ts";
 import type { UiLayout } from "./layout.ts";
 
-/** What the gate must know beyond its layout. */
-export interface UiGateOptions {
-  /** Whether the gate itself terminates TLS, because no ingress does. */
-  tls: boolean;
-  /** Address ranges of the ingress controller, whose X-Forwarded-For is believed. */
-  trustedProxies: string[];
+/** What this gate must know beyond its layout. */
+export interface UiGateOptions extends GateWorld {
   registry: {
     /** Host and port of the registry's gate within the cluster. */
     address: string;
@@ -19,8 +15,6 @@ export interface UiGateOptions {
   };
   /** Whether the main user may delete images here. */
   allowDelete: boolean;
-  /** Whether browsers are told to use HTTPS only. Defaults to false. */
-  hsts?: boolean;
 }
 
 /** What is added to the page's own style: a file beside this configuration, and where browsers find it. */
@@ -91,8 +85,7 @@ upstream registry { server ${registry.address}; keepalive 16; }`;
 
 const frontServer = (layout: UiLayout, options: UiGateOptions) => `
 server {
-  listen ${layout.gatePort}${options.tls ? " ssl" : ""};
-  ${options.tls ? tlsLines(layout.certificate) : redirectForwarded}
+  ${listenLines(layout, options)}
   ${headers(options, NO_CONTENT)}
   location / {
     ${headers(options, PAGE)}
@@ -179,8 +172,8 @@ const PAGE =
 const NO_CONTENT = "default-src 'none'; frame-ancestors 'none'; sandbox";
 
 /** nginx adds no header of the server where a location has one of its own: they are repeated. */
-const headers = ({ hsts }: UiGateOptions, contentSecurityPolicy: string) =>
-  securityHeaders(contentSecurityPolicy, hsts).join("\n    ");
+const headers = (options: UiGateOptions, contentSecurityPolicy: string) =>
+  securityHeaders(contentSecurityPolicy, options).join("\n    ");
 
 /** The registry's gate sends the same. */
 const HEADER_NAMES = [

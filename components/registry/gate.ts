@@ -1,26 +1,21 @@
 import {
   BODY_STEP,
   clientAddress,
+  forwardedScheme,
+  type GateWorld,
+  listenLines,
   nginxMain,
   quoteExactly,
-  redirectForwarded,
   securityHeaders,
-  tlsLines,
 } from "../nginx.ts";
 import { registryErrorJson } from "./errors.ts";
 import { type Layout, STATE_FILES } from "./layout.ts";
 import { MAINTENANCE_ANSWER } from "./writes.ts";
 
-/** What the gate must know beyond its layout. */
-export interface GateOptions {
+/** What this gate must know beyond its layout. */
+export interface GateOptions extends GateWorld {
   /** User who may write. Everybody else who logs in only reads. */
   writer: string;
-  /** Whether the gate itself terminates TLS, because no ingress does. */
-  tls: boolean;
-  /** Address ranges of the ingress controller, whose X-Forwarded-For is believed. */
-  trustedProxies: string[];
-  /** Whether browsers are told to use HTTPS only; wise with a public certificate only. Defaults to false. */
-  hsts?: boolean;
 }
 
 /** How long a login that was right is remembered: bcrypt of cost 12 takes a quarter of a second. */
@@ -159,8 +154,7 @@ server {
 
 const frontServer = (layout: Layout, options: GateOptions) => `
 server {
-  listen ${layout.gatePort}${options.tls ? " ssl" : ""};
-  ${options.tls ? tlsLines(layout.certificate) : redirectForwarded}
+  ${listenLines(layout, options)}
   server_tokens off;
   default_type application/json;
   # @unavailable is an error page that has an error page of its own.
@@ -198,10 +192,8 @@ ${namedAnswers(layout, headers(options))}
 }
 ${options.tls ? "" : forwardedScheme}`;
 
-const forwardedScheme = `map $http_x_forwarded_proto $forwarded_scheme { default $http_x_forwarded_proto; "" $scheme; }`;
-
-const headers = ({ hsts }: GateOptions) =>
-  securityHeaders("default-src 'none'; frame-ancestors 'none'", hsts).join("\n  ");
+const headers = (options: GateOptions) =>
+  securityHeaders("default-src 'none'; frame-ancestors 'none'", options).join("\n  ");
 
 /**
  * Remembers a yes, and only a yes. The lock lets one of many equal logins that start at once through to bcrypt, the others
