@@ -3,7 +3,7 @@ import type { Config } from "./schema.ts";
 import { workloadHost } from "./workload-host.ts";
 
 /** Name or address of LocalStack's endpoint, without its port. */
-export const localstackHost = (config: Config): string => workloadHost("localstack", config.localstack.host, config);
+export const localstackHost = (config: Config): string => workloadHost("localstack", config);
 
 /**
  * Names that the certificate must carry. SDKs put a bucket's name in front of the endpoint's, or of `s3.` where they are

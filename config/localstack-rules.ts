@@ -53,7 +53,7 @@ const needsToken = (image: string): boolean => /:(\d{4}\.|4\.(1[5-9]|[2-9]\d)|[5
 
 function nameChecks(config: Config): string[] {
   const { localstack, registry, access } = config;
-  const problems = missingHost("localstack", "localstack", config);
+  const problems = missingHost("localstack", config);
   if (access.mode === "ingress" && localstackHost(config) === imageHost(config)) {
     problems.push(`localstack.host: "${localstackHost(config)}" is the registry's; allowed: a name of its own`);
   }

@@ -3,8 +3,7 @@ import type { Config } from "./schema.ts";
 import { workloadHost } from "./workload-host.ts";
 
 /** Name or address of the web page, without its port. */
-export const registryUiHostName = (config: Config): string =>
-  workloadHost("registry-ui", config.registryUi.host, config);
+export const registryUiHostName = (config: Config): string => workloadHost("registryUi", config);
 
 /** The same with its port, where that is not 443. */
 export function registryUiHost(config: Config): string {

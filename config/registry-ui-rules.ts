@@ -12,7 +12,7 @@ export function registryUiChecks(config: Config): string[] {
 
 function nameChecks(config: Config): string[] {
   const { registryUi, registry, localstack, access } = config;
-  const problems = missingHost("registryUi", "registry-ui", config);
+  const problems = missingHost("registryUi", config);
   const name = registryUiHostName(config);
   const others = [imageHost(config), ...(localstack.enabled ? [localstackHost(config)] : [])];
   if (access.mode === "ingress" && others.includes(name)) {

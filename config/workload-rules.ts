@@ -1,17 +1,18 @@
 import type { Config } from "./schema.ts";
+import { WORKLOAD_NAMES, type WorkloadKey } from "./workload-host.ts";
 
 /** A workload beside the registry needs a domain for its name, or a name. */
-export function missingHost(key: "localstack" | "registryUi", label: string, config: Config): string[] {
+export function missingHost(key: WorkloadKey, config: Config): string[] {
   const { access, registry, domain } = config;
   if (access.mode !== "ingress" || !registry.host || domain || config[key].host) return [];
   return [
-    `${key}.host: is missing; allowed: a host name, or a domain (${label}.DOMAIN lies below it), or ${key}.enabled: false`,
+    `${key}.host: is missing; allowed: a host name, or a domain (${WORKLOAD_NAMES[key]}.DOMAIN lies below it), or ${key}.enabled: false`,
   ];
 }
 
 /** Variables of a container that the program sets by itself, and what says the same instead. */
 export function ownVariables(
-  key: "localstack" | "registryUi",
+  key: WorkloadKey,
   { [key]: { environment } }: Config,
   instead: Record<string, string>,
 ): string[] {
