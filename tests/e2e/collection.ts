@@ -37,9 +37,9 @@ export const ARRIVED: Record<StepName, RegExp> = {
 /** The collection's processes in the pod. In brackets, so that the command line that looks for them is none of them. */
 export const PROCESSES = "ps -o args | grep -E '[c]ollect-garbage|[g]arbage-collect ' || true";
 
-/** Kills the processes whose command line has this in it, in the pod. */
+/** Kills the processes whose command line has this in it, in the pod. Some may have ended since they were listed. */
 export const kill = (victim: string): string =>
-  `ps -o pid,args | awk '/[${victim[0]}]${victim.slice(1)}/ { print $1 }' | xargs -r kill -9`;
+  `ps -o pid,args | awk '/[${victim[0]}]${victim.slice(1)}/ { print $1 }' | xargs -r kill -9 || true`;
 
 /**
  * Collects in the pod, and kills a part of it the moment it tells of this step. What it told is printed. Its own command line
