@@ -54,7 +54,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await rm(home, { recursive: true, force: true });
-  await kubectl("delete", "namespace", AWS.namespace, "--ignore-not-found", "--timeout=120s");
+  await kubectl("delete", "namespace", AWS.namespace, "--ignore-not-found", "--timeout=240s");
   if (stack) await removeStack(stack);
 });
 
@@ -248,10 +248,11 @@ describe("status", () => {
     await until(async () => (await state()) === "running, pushes wait", 30, "status tells of it");
   });
 
-  test("with the registry scaled to 0, and with LocalStack off", async () => {
+  // LocalStack has 90 s to save what it has, and the namespace is looked at again after half of that, and half again.
+  test("with the registry scaled to 0, and with LocalStack off", { timeout: 300_000 }, async () => {
     await kubectl("-n", stack.namespace, "scale", "deployment/registry", "--replicas=0");
     await kubectl("-n", stack.namespace, "wait", "--for=delete", "pod", "--all", "--timeout=60s");
-    await kubectl("delete", "namespace", AWS.namespace, "--timeout=120s");
+    await kubectl("delete", "namespace", AWS.namespace, "--timeout=240s");
     const { exitCode, stdout, stderr } = await homecloud("status");
     expect(exitCode, stderr).toBe(1);
     expect(columns(stdout, "registry")).toMatchObject({ 1: "scaled to 0", 2: "-" });

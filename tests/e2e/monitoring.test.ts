@@ -51,7 +51,7 @@ afterAll(async () => {
   api?.kill();
   if (stack) {
     await removeStack(stack);
-    await kubectl("delete", "namespace", LOCALSTACK, "--wait=true", "--timeout=120s");
+    await kubectl("delete", "namespace", LOCALSTACK, "--wait=true", "--timeout=240s");
   }
   await removeOperatorKinds();
   await kubectl("delete", "namespace", MONITORING, "--wait=true");
