@@ -9,23 +9,23 @@ import { setSysctl } from "./sysctls.ts";
 
 const COMMENT = "homecloud-lab";
 
-/** Rules beside kube-proxy's: pods reach the API server and the world, whatever policy ufw or Docker have set. */
+/** What kube-proxy refuses, with ICMP: connections to NodePorts whose service has no pod that is ready. */
+const REFUSALS = "KUBE-EXTERNAL-SERVICES";
+
+/**
+ * Rules beside kube-proxy's. Pods reach the API server and the world, whatever policy ufw or Docker have set.
+ *
+ * The last: kube-proxy refuses connections on their way in only. One from this machine to itself has been on its way out
+ * before: the kernel then keeps it for 120 s as one that is not translated, and refuses the next one from the same port, pods
+ * or not (seen in two of three runs of e2e/gc's 20 rounds). Refused on its way out it leaves nothing.
+ */
 const RULES = [
   `filter INPUT -i ${BRIDGE} -p tcp --dport ${PORTS.apiServer} -j ACCEPT`,
   `filter FORWARD -i ${BRIDGE} -j ACCEPT`,
   `filter FORWARD -o ${BRIDGE} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
   `nat POSTROUTING -s ${POD_CIDR} ! -o ${BRIDGE} -j MASQUERADE`,
+  `filter OUTPUT -d 127.0.0.0/8 -m conntrack --ctstate NEW -j ${REFUSALS}`,
 ];
-
-/** What kube-proxy refuses, with ICMP: connections to NodePorts whose service has no pod that is ready. */
-const REFUSALS = "KUBE-EXTERNAL-SERVICES";
-
-/**
- * kube-proxy refuses them on their way in only. One from this machine to itself has been on its way out before: the kernel
- * then keeps it for 120 s as one that is not translated, and refuses the next one from the same port, pods or not (seen in
- * two of three runs of e2e/gc's 20 rounds). Refused on its way out it leaves nothing.
- */
-const REFUSE_AT_ONCE = `filter OUTPUT -d 127.0.0.0/8 -m conntrack --ctstate NEW -j ${REFUSALS}`;
 
 /** Makes iptables, the bridge with the node's address, the pods' way out, and that refusals leave nothing. */
 export async function ensureHostNetwork(tools: Tools): Promise<void> {
@@ -35,7 +35,7 @@ export async function ensureHostNetwork(tools: Tools): Promise<void> {
   const iptables = tools.bin("iptables");
   // Where kube-proxy has not made it yet; it takes a chain that it finds.
   await execa(iptables, ["-w", "-t", "filter", "-N", REFUSALS], { reject: false });
-  for (const rule of [...RULES, REFUSE_AT_ONCE]) await ensureRule(iptables, rule);
+  for (const rule of RULES) await ensureRule(iptables, rule);
 }
 
 async function ensureRule(iptables: string, rule: string): Promise<void> {
