@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { connect, createServer, type TcpNetConnectOpts } from "node:net";
 
 /**
  * Below what Linux gives to outgoing connections (32768 and up) and to NodePorts (30000 and up): a port that the system
@@ -28,6 +28,19 @@ export async function freePorts(count: number): Promise<number[]> {
 export async function freePort(): Promise<number> {
   const [port = 0] = await freePorts(1);
   return port;
+}
+
+/** Connects over TCP, and hangs up. Returns "connected", or the code of the error. */
+export async function tryToConnect(to: TcpNetConnectOpts): Promise<string> {
+  const socket = connect(to);
+  try {
+    await once(socket, "connect", { signal: AbortSignal.timeout(5000) });
+    return "connected";
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error);
+  } finally {
+    socket.destroy();
+  }
 }
 
 async function isFree(port: number): Promise<boolean> {

@@ -15,6 +15,7 @@ import {
   deployStack,
   inRegistry,
   kubectl,
+  LOCALSTACK_ENDS,
   lab,
   registryPod,
   removeStack,
@@ -54,7 +55,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await rm(home, { recursive: true, force: true });
-  await kubectl("delete", "namespace", AWS.namespace, "--ignore-not-found", "--timeout=240s");
+  await kubectl("delete", "namespace", AWS.namespace, "--ignore-not-found", LOCALSTACK_ENDS);
   if (stack) await removeStack(stack);
 });
 
@@ -248,11 +249,10 @@ describe("status", () => {
     await until(async () => (await state()) === "running, pushes wait", 30, "status tells of it");
   });
 
-  // LocalStack has 90 s to save what it has, and the namespace is looked at again after half of that, and half again.
   test("with the registry scaled to 0, and with LocalStack off", { timeout: 300_000 }, async () => {
     await kubectl("-n", stack.namespace, "scale", "deployment/registry", "--replicas=0");
     await kubectl("-n", stack.namespace, "wait", "--for=delete", "pod", "--all", "--timeout=60s");
-    await kubectl("delete", "namespace", AWS.namespace, "--timeout=240s");
+    await kubectl("delete", "namespace", AWS.namespace, LOCALSTACK_ENDS);
     const { exitCode, stdout, stderr } = await homecloud("status");
     expect(exitCode, stderr).toBe(1);
     expect(columns(stdout, "registry")).toMatchObject({ 1: "scaled to 0", 2: "-" });

@@ -17,7 +17,7 @@ import { inState } from "../../lab/paths.ts";
 import { makeCaCertificate, makeCertificate, makeKey } from "../../render/certificates.ts";
 import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
 import { describeWith, isOnPath, pathOf } from "../optional.ts";
-import { apply, inRegistry, kubectl, lab, until } from "./cluster.ts";
+import { apply, inRegistry, kubectl, LOCALSTACK_ENDS, lab, until } from "./cluster.ts";
 import { ociImage } from "./images.ts";
 
 const PORTS = { registry: 30890, page: 30891, localstack: 30892 };
@@ -45,7 +45,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await endLocalStack();
   const namespaces = [...Object.values(NAMESPACE), APPS];
-  await kubectl("delete", "namespace", "--ignore-not-found", "--wait=true", "--timeout=180s", ...namespaces);
+  await kubectl("delete", "namespace", "--ignore-not-found", "--wait=true", LOCALSTACK_ENDS, ...namespaces);
 });
 
 /** A whole deployment: registry, LocalStack in the edition that there is, and the page where there is its image. */

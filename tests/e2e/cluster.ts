@@ -90,6 +90,12 @@ export async function deployStack(
 
 const folders = new Map<string, string>();
 
+/**
+ * How long `kubectl delete namespace` may wait where LocalStack is in it: that has 90 s to save what it has, and the namespace's
+ * controller looks again after half of them, then half of the rest. Up to 110 s.
+ */
+export const LOCALSTACK_ENDS = "--timeout=180s";
+
 export async function removeStack({ namespace }: TestStack): Promise<void> {
   await kubectl("delete", "namespace", namespace, "--wait=true", "--timeout=120s");
 }

@@ -1,8 +1,6 @@
-import { once } from "node:events";
-import { connect } from "node:net";
 import { execa } from "execa";
 import { afterAll, expect, test } from "vitest";
-import { freePort } from "../ports.ts";
+import { freePort, tryToConnect } from "../ports.ts";
 import { apply, kubectl, lab, registryPod, until } from "./cluster.ts";
 
 const NAME = "lab-network";
@@ -19,18 +17,8 @@ const service = (labels: Record<string, string>) =>
     spec: { type: "NodePort", selector: labels, ports: [{ port: 80, targetPort: 8080, nodePort: NODE_PORT }] },
   });
 
-/** Connects to the NodePort from this machine, and from this port where one is given. Returns what came of it. */
-async function connectFrom(localPort?: number): Promise<string> {
-  const socket = connect({ host: "127.0.0.1", port: NODE_PORT, localPort });
-  try {
-    await once(socket, "connect", { signal: AbortSignal.timeout(5000) });
-    return "connected";
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? String(error);
-  } finally {
-    socket.destroy();
-  }
-}
+/** Connects to the NodePort from this machine, and from this port where one is given. */
+const connectFrom = (localPort?: number) => tryToConnect({ host: "127.0.0.1", port: NODE_PORT, localPort });
 
 async function isRejected(): Promise<boolean> {
   const { stdout } = await execa(lab.bin("iptables-save"), ["-t", "filter"]);

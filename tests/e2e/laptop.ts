@@ -1,9 +1,9 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
+import { tryToConnect } from "../ports.ts";
 import { clientTools } from "../tools.ts";
 import type { Call, Outcome } from "./aws/call.ts";
 
@@ -113,14 +113,4 @@ async function freeAddress(): Promise<string> {
   throw new Error("every address that this might use has a DNS server");
 }
 
-function listens(host: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection({ host, port: 53 });
-    const end = (answer: boolean) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.once("connect", () => end(true));
-    socket.once("error", () => end(false));
-  });
-}
+const listens = async (host: string) => (await tryToConnect({ host, port: 53 })) === "connected";

@@ -9,7 +9,7 @@ import { PROJECT } from "../../config/project.ts";
 import type { LocalOutputs } from "../../lab/deploy/deploy.ts";
 import { applyStack } from "../../lab/deploy/with-render.ts";
 import { containerdSocket } from "../../lab/paths.ts";
-import { kubectl, lab, until } from "./cluster.ts";
+import { kubectl, LOCALSTACK_ENDS, lab, until } from "./cluster.ts";
 import { Laptop } from "./laptop.ts";
 
 /** A LocalStack of a test's own, with a computer that uses it. */
@@ -110,7 +110,7 @@ export async function removeLocalStack(stack: TestLocalStack | undefined): Promi
   await stack.laptop.stop();
   known.delete(stack.name);
   const namespaces = [stack.namespace, `registry-${stack.name}`];
-  await kubectl("delete", "namespace", ...namespaces, "--wait=true", "--timeout=180s");
+  await kubectl("delete", "namespace", ...namespaces, "--wait=true", LOCALSTACK_ENDS);
 }
 
 /** LocalStack's pod, whatever state it is in. */

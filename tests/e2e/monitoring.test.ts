@@ -14,6 +14,7 @@ import {
   collectGarbage,
   deployStack,
   kubectl,
+  LOCALSTACK_ENDS,
   lab,
   registryPod,
   removeStack,
@@ -51,7 +52,7 @@ afterAll(async () => {
   api?.kill();
   if (stack) {
     await removeStack(stack);
-    await kubectl("delete", "namespace", LOCALSTACK, "--wait=true", "--timeout=240s");
+    await kubectl("delete", "namespace", LOCALSTACK, "--wait=true", LOCALSTACK_ENDS);
   }
   await removeOperatorKinds();
   await kubectl("delete", "namespace", MONITORING, "--wait=true");

@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,6 +9,7 @@ import type { Tools } from "../../lab/tools.ts";
 import { makeCaCertificate, makeCertificate, makeKey } from "../../render/certificates.ts";
 import { ociImage } from "../e2e/images.ts";
 import { Pod, PULLER, WRITER } from "../integration/pod.ts";
+import { tryToConnect } from "../ports.ts";
 import { podTools } from "../tools.ts";
 
 /** A CA of the tests' own. */
@@ -134,9 +134,4 @@ async function untilOpen(port: number): Promise<void> {
   }
 }
 
-function isOpen(port: number): Promise<boolean> {
-  const socket = connect(port, "127.0.0.1");
-  return new Promise<boolean>((resolve) => {
-    socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
-  }).finally(() => socket.destroy());
-}
+const isOpen = async (port: number) => (await tryToConnect({ host: "127.0.0.1", port })) === "connected";
