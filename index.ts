@@ -4,26 +4,8 @@ import { ConfigError, loadSettings } from "./config/load.ts";
 import type { Settings } from "./config/settings.ts";
 import { deploy } from "./program.ts";
 
-export const {
-  registryUrl,
-  registryHost,
-  registryNamespace,
-  registryUser,
-  registryPassword,
-  registryPullUser,
-  registryPullPassword,
-  registryDockerConfigJson,
-  caCertificate,
-  caEnvironment,
-  dnsRecords,
-  dnsmasqLines,
-  localstackEndpoint,
-  localstackRegion,
-  localstackNamespace,
-  awsEnvironment,
-  awsEnvFile,
-  trustedNodes,
-} = deploy(...(await checked()));
+/** The stack's outputs, by the names of `Outputs`: a list of exports here could forget one. */
+export default deploy(...(await checked()));
 
 /** The stack's settings and what the cluster holds, once both have been checked: nothing is registered before. */
 async function checked(): Promise<[Settings, ClusterFacts]> {
