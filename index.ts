@@ -4,8 +4,10 @@ import { ConfigError, loadSettings } from "./config/load.ts";
 import type { Settings } from "./config/settings.ts";
 import { deploy } from "./program.ts";
 
-/** The stack's outputs, by the names of `Outputs`: a list of exports here could forget one. */
-export default deploy(...(await checked()));
+/** The stack's outputs: whatever `deploy` returns, so that no list here can forget one. The engine warns of undefined ones. */
+export default Object.fromEntries(
+  Object.entries(deploy(...(await checked()))).filter(([, value]) => value !== undefined),
+);
 
 /** The stack's settings and what the cluster holds, once both have been checked: nothing is registered before. */
 async function checked(): Promise<[Settings, ClusterFacts]> {

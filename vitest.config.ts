@@ -11,7 +11,7 @@ export default defineConfig({
     // bcrypt of cost 12 takes a quarter of a second for each user of a registry.
     testTimeout: 20_000,
     hookTimeout: 20_000,
-    reporters: ["default", "./tests/summary-reporter.ts"],
+    reporters: ["default", ["./tests/summary-reporter.ts", { timingsFile: "test-results/unit.json" }]],
     coverage: {
       provider: "v8",
       include: ["components/**/*.ts", "config/**/*.ts", "render/**/*.ts"],

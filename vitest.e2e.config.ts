@@ -14,7 +14,7 @@ const MEASURES = "tests/integration/{login,memory,quota}.test.ts";
 export default defineConfig({
   test: {
     globalSetup: ["tests/e2e/setup.ts"],
-    reporters: ["default", "./tests/summary-reporter.ts"],
+    reporters: ["default", ["./tests/summary-reporter.ts", { timingsFile: "test-results/e2e.json" }]],
     projects: [
       {
         test: {

@@ -17,7 +17,7 @@ export interface ClusterNamesArgs {
 
 /**
  * Lets pods resolve names of the home network: rewrites to Services in K3s's `coredns-custom`, which CoreDNS imports (and
- * rereads by itself). Other people's keys in that ConfigMap are left alone: it is patched, not made.
+ * rereads by itself). Other keys in that ConfigMap, those of other stacks among them, are left alone: it is patched, not made.
  */
 export class ClusterNames extends pulumi.ComponentResource {
   constructor(name: string, args: ClusterNamesArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -26,13 +26,16 @@ export class ClusterNames extends pulumi.ComponentResource {
       name,
       {
         metadata: { name: "coredns-custom", namespace: "kube-system", labels: labelsOf("cluster-names") },
-        data: { "homecloud.override": renderRewrites(args) },
+        data: { [overrideKey(pulumi.getStack())]: renderRewrites(args) },
       },
       { parent: this },
     );
     this.registerOutputs({});
   }
 }
+
+/** A stack's key in `coredns-custom`: two stacks in one cluster have one each. CoreDNS imports every `*.override`. */
+export const overrideKey = (stack: string): string => `homecloud-${stack}.override`;
 
 /** CoreDNS `rewrite` lines, imported into K3s's main server block. Source: https://coredns.io/plugins/rewrite/ */
 export function renderRewrites({ rewrites }: ClusterNamesArgs): string {

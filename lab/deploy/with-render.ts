@@ -29,7 +29,7 @@ export async function applyStack(
   const options = { project: PROJECT, stack: raw.stack, secrets: true, found };
   const { manifests, outputs } = await render(settings, generated, options);
   await generated.save();
-  await apply(manifests);
+  await apply(manifests, raw.stack);
   for (const { kind, metadata } of manifests) {
     if (wait && kind === "Deployment") await rolledOut(metadata.name, metadata.namespace ?? "default");
   }
@@ -37,9 +37,11 @@ export async function applyStack(
 }
 
 /** What an older render made and this one does not is left where it is: a fresh lab is two commands away. */
-async function apply(manifests: Manifest[]): Promise<void> {
+async function apply(manifests: Manifest[], stack: string): Promise<void> {
   const input = manifests.map((manifest) => stringify(manifest)).join("---\n");
-  await kubectl(["apply", "--server-side", "--force-conflicts", "--field-manager=homecloud", "-f", "-"], { input });
+  // A field manager a stack: what one applies in an object that they share is not taken for given up by the others.
+  const manager = `--field-manager=homecloud-${stack}`;
+  await kubectl(["apply", "--server-side", "--force-conflicts", manager, "-f", "-"], { input });
 }
 
 async function rolledOut(name: string, namespace: string): Promise<void> {

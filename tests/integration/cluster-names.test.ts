@@ -42,7 +42,7 @@ beforeAll(async () => {
   const { bin, env } = await prepareTools((line) => console.error(line), ["coredns"]);
   port = await freePort();
   const folder = await mkdtemp(join(tmpdir(), "cluster-names-"));
-  const override = join(folder, "homecloud.override");
+  const override = join(folder, "homecloud-dev.override");
   await writeFile(override, renderRewrites({ rewrites }));
   await writeFile(join(folder, "Corefile"), corefile(override));
   const coredns = execa(bin("coredns"), ["-conf", join(folder, "Corefile")], { env, all: true, reject: false });

@@ -2,8 +2,8 @@ import { readFile } from "node:fs/promises";
 import * as pulumi from "@pulumi/pulumi";
 import ts from "typescript";
 import { expect, test, vi } from "vitest";
-import { rawConfig, SHAPES } from "./stacks.ts";
 import { Engine } from "./mocks.ts";
+import { ED25519, NODE_KEY, rawConfig, SHAPES, type StackConfig } from "./stacks.ts";
 
 vi.mock(import("../../cluster/check.ts"), async (original) => ({
   ...(await original()),
@@ -21,20 +21,41 @@ function fieldsOf(name: string, source: string): string[] {
   return found.members.map((member) => (member.name as ts.Identifier).text);
 }
 
-test("the stack's outputs are the fields of Outputs, and README lists each of them", async () => {
-  await Engine.start();
-  const { values } = rawConfig(SHAPES["ingress, private CA"]);
-  pulumi.runtime.setAllConfig(values);
+/** A stack that has every output. */
+const EVERYTHING: StackConfig = {
+  ...SHAPES["ingress, private CA"],
+  nodeSshPrivateKey: NODE_KEY,
+  nodeTrust: { nodes: [{ name: "k3s-1", host: "192.168.1.11", hostKey: ED25519 }] },
+};
 
+/** What a stack with this configuration exports. */
+async function outputsOf(config: StackConfig): Promise<string[]> {
+  await Engine.start();
+  const { values, secretKeys } = rawConfig(config);
+  pulumi.runtime.setAllConfig(values);
+  vi.stubEnv("PULUMI_CONFIG_SECRET_KEYS", JSON.stringify(secretKeys));
+  vi.resetModules();
   const exported: Record<string, unknown> = await import("../../index.ts");
   await pulumi.runtime.disconnect();
-
   // The engine takes a default export in place of named ones, and fails where there are both.
   expect(Object.keys(exported)).toEqual(["default"]);
-  const outputs = Object.keys(exported.default as object).sort();
-  expect(outputs).toEqual(fieldsOf("Outputs", await root("program.ts")).sort());
+  return Object.keys(exported.default as object).sort();
+}
+
+test("the stack's outputs are the fields of Outputs", async () => {
+  expect(await outputsOf(EVERYTHING)).toEqual(fieldsOf("Outputs", await root("program.ts")).sort());
+});
+
+test("README lists each of them, and no other", async () => {
   const table = /^## Outputs$(.*?)^## /ms.exec(await root("README.md"))?.[1] ?? "";
   const rows = table.split("\n").filter((line) => line.startsWith("| `"));
   const listed = rows.flatMap((row) => [...(row.split("|")[1] ?? "").matchAll(/`(\w+)`/g)].map(([, name]) => name));
-  expect(listed.sort()).toEqual(outputs);
+  expect(listed.sort()).toEqual(fieldsOf("Outputs", await root("program.ts")).sort());
+});
+
+test("an output that a stack does not have is not exported: the engine would warn of it at every run", async () => {
+  const outputs = await outputsOf(SHAPES["node port, no TLS"]);
+  expect(outputs).toContain("registryUrl");
+  expect(outputs).not.toContain("caCertificate");
+  expect(outputs).not.toContain("trustedNodes");
 });

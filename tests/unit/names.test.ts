@@ -60,13 +60,13 @@ describe("names inside the cluster", () => {
     );
   });
 
-  test("coredns-custom is patched, not made: other people's keys stay", async () => {
+  test("coredns-custom is patched, not made: other keys, those of other stacks too, stay", async () => {
     new ClusterNames("cluster-names", { rewrites: [{ host: "registry.lab", service: "traefik.kube-system" }] });
     await pulumi.runtime.disconnect();
 
     expect(engine.all("ConfigMap")).toEqual([]);
     const { inputs } = engine.find("ConfigMapPatch", "coredns-custom", "kube-system");
-    expect(Object.keys(inputs.data)).toEqual(["homecloud.override"]);
+    expect(Object.keys(inputs.data)).toEqual(["homecloud-test.override"]);
   });
 });
 

@@ -111,7 +111,7 @@ describe("names inside the cluster", () => {
       access: { mode: "ingress", service: "rke2-ingress", namespace: "ingress" },
     });
 
-    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).toBe(
+    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud-test.override"]).toBe(
       "rewrite name exact registry.homelab.local rke2-ingress.ingress.svc.cluster.local\n" +
         "rewrite name exact registry-ui.homelab.local rke2-ingress.ingress.svc.cluster.local\n" +
         "rewrite name exact localstack.homelab.local rke2-ingress.ingress.svc.cluster.local\n" +
@@ -122,7 +122,7 @@ describe("names inside the cluster", () => {
   test("on ports of the nodes LocalStack's name leads to its own Service, whose port is the same", async () => {
     const { engine } = await run({ access: { mode: "node-port", hosts: ["nas.lan"] }, localstack: { port: 31000 } });
 
-    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).toBe(
+    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud-test.override"]).toBe(
       "rewrite name exact nas.lan localstack.localstack.svc.cluster.local\n" +
         "rewrite name regex ^.+\\.nas\\.lan\\.$ localstack.localstack.svc.cluster.local answer auto\n",
     );
@@ -154,7 +154,7 @@ describe("LocalStack", () => {
       ]),
     );
     expect(outputs.dnsRecords.map(({ name }) => name)).toEqual(["registry.homelab.local", "registry-ui.homelab.local"]);
-    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud.override"]).not.toContain(
+    expect(engine.find("ConfigMapPatch", "coredns-custom").inputs.data["homecloud-test.override"]).not.toContain(
       "localstack",
     );
   });

@@ -1,0 +1,9 @@
+// Package ext is where Traefik Labs' own builds add fields to Traefik's configuration. The open build has none, and its
+// empty package is no part of the published module.
+package ext
+
+// HTTP has no fields.
+type HTTP struct{}
+
+// Router has no fields.
+type Router struct{}
