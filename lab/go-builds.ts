@@ -1,5 +1,5 @@
-import { mkdir, readdir, readFile, rename } from "node:fs/promises";
-import { join } from "node:path";
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { execa } from "execa";
 import { LabError } from "./error.ts";
 import { exists, readIfThere, sha256, writeIfChanged } from "./files.ts";
@@ -8,9 +8,31 @@ import { COREDNS, KUBERNETES, LOCAL_PATH_PROVISIONER, REGISTRY } from "./version
 
 /**
  * A program built from Go modules: `module@version` for a published one, `source` for a folder in here with a go.mod. What
- * is built there is the folder's own program, or `program` of one of its modules.
+ * is built there is the folder's own program, or `program` of one of its modules, with a file of the folder's in place of one
+ * of a module's.
  */
-export type GoBuild = { ldflags: string } & ({ module: string } | { source: string; program?: string });
+export type GoBuild = PublishedBuild | SourceBuild;
+
+interface PublishedBuild {
+  module: string;
+  ldflags: string;
+}
+
+interface SourceBuild {
+  source: string;
+  program?: string;
+  ldflags: string;
+  replaced?: ReplacedFile;
+}
+
+interface ReplacedFile {
+  /** Module path, without a version. */
+  module: string;
+  /** Within the module. */
+  file: string;
+  /** Within the build's folder. */
+  by: string;
+}
 
 const component = "k8s.io/component-base/version";
 const [, major, minor] = /^v(\d+)\.(\d+)/.exec(KUBERNETES) ?? [];
@@ -29,6 +51,16 @@ export const GO_BUILDS = {
   registry: { module: `github.com/distribution/distribution/v3/cmd/registry@${REGISTRY}`, ldflags: "-s -w" },
   k3s: { source: "k3s", ldflags: "-s -w" },
   "lambda-init": { source: "lambda/init", ldflags: "-s -w" },
+  traefik: {
+    source: "traefik",
+    program: "github.com/traefik/traefik/v3/cmd/traefik",
+    ldflags: "-s -w",
+    replaced: {
+      module: "github.com/go-acme/lego/v5",
+      file: "providers/dns/zz_gen_dns_providers.go",
+      by: "lego/zz_gen_dns_providers.go",
+    },
+  },
   crictl: { source: "crictl", program: "sigs.k8s.io/cri-tools/cmd/crictl", ldflags: "-s -w" },
 } as const satisfies Record<string, GoBuild>;
 
@@ -59,8 +91,9 @@ const inputsPath = (name: GoBuildName): string => inCache("built", `${name}.inpu
 async function describeInputs(build: GoBuild): Promise<string> {
   if ("module" in build) return `${build.module} ${build.ldflags}`;
   const folder = join(labDir, build.source);
-  const files = (await readdir(folder)).sort();
-  const contents = await Promise.all(files.map((file) => readFile(join(folder, file))));
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  const contents = await Promise.all(files.sort().map((file) => readFile(file)));
   return sha256(Buffer.concat(contents)) + build.ldflags;
 }
 
@@ -68,14 +101,35 @@ async function compile(name: GoBuildName, build: GoBuild): Promise<void> {
   const folder = inCache("built", "go");
   await mkdir(folder, { recursive: true });
   const target = "source" in build ? ["build", "-o", join(folder, name)] : ["install"];
-  const flags = ["-buildvcs=false", "-ldflags", build.ldflags];
-  const { failed, stderr } = await execa(
-    "nice",
-    ["-n", "10", "go", ...target, ...flags, "source" in build ? (build.program ?? ".") : build.module],
-    { cwd: "source" in build ? join(labDir, build.source) : labDir, env: goEnv(folder), reject: false },
-  );
-  if (failed) throw new LabError(`go could not build ${name}: ${stderr.trim()}`);
+  const replaced = "source" in build && build.replaced;
+  const modfile = replaced ? [`-modfile=${await modfileOf(name, build, replaced)}`] : [];
+  const program = "source" in build ? (build.program ?? ".") : build.module;
+  await go(name, build, ...target, "-buildvcs=false", "-ldflags", build.ldflags, ...modfile, program);
   await rename(join(folder, name), builtPath(name));
+}
+
+/** A go.mod that takes a module from a copy with one file replaced: Go lets no overlay touch its own module cache. */
+async function modfileOf(name: GoBuildName, build: SourceBuild, replaced: ReplacedFile): Promise<string> {
+  const { source } = build;
+  const downloaded = JSON.parse(await go(name, build, "mod", "download", "-json", replaced.module)) as { Dir: string };
+  const copy = inCache("built", "go", `${name}-${basename(downloaded.Dir)}`);
+  await rm(copy, { recursive: true, force: true });
+  await execa("cp", ["--recursive", "--no-preserve=mode", downloaded.Dir, copy]);
+  await copyFile(join(labDir, source, replaced.by), join(copy, replaced.file));
+  const modfile = inCache("built", "go", `${name}.mod`);
+  const own = await readFile(join(labDir, source, "go.mod"), "utf8");
+  await writeFile(modfile, `${own}\nreplace ${replaced.module} => ${copy}\n`);
+  await copyFile(join(labDir, source, "go.sum"), inCache("built", "go", `${name}.sum`));
+  return modfile;
+}
+
+/** Runs Go for a build, in its folder. Returns what it printed. */
+async function go(name: GoBuildName, build: GoBuild, ...args: string[]): Promise<string> {
+  const cwd = "source" in build ? join(labDir, build.source) : labDir;
+  const options = { cwd, env: goEnv(inCache("built", "go")), reject: false } as const;
+  const { failed, stdout, stderr } = await execa("nice", ["-n", "10", "go", ...args], options);
+  if (failed) throw new LabError(`go could not build ${name}: ${stderr.trim()}`);
+  return stdout;
 }
 
 /** Without cgo no C compiler is needed, and the program runs in an image that has no libc. */

@@ -66,6 +66,7 @@ const GO_TOOLS = {
   k3s: "k3s",
   crictl: "crictl",
   "lambda-init": "lambda-init",
+  traefik: "traefik",
 } as const satisfies Record<string, GoBuildName>;
 
 /** What only test nodes have: nobody's lab waits for it. */
@@ -85,6 +86,9 @@ export const CLIENT_TOOLS = ["dnsmasq", "aws"] as const satisfies ToolName[];
 
 /** What only tests of the monitoring have. */
 export const MONITORING_TOOLS = ["prometheus", "promtool"] as const satisfies ToolName[];
+
+/** What only tests of the way in through an ingress have. */
+export const INGRESS_TOOLS = ["traefik"] as const satisfies ToolName[];
 
 /** What only tests of the completion have, beside this machine's bash. */
 export const SHELL_TOOLS = ["zsh", "fish"] as const satisfies ToolName[];
@@ -106,10 +110,17 @@ type DebianTool = keyof typeof DEBIAN_TOOLS;
 type GoTool = keyof typeof GO_TOOLS;
 export type ToolName = DebianTool | GoTool;
 
-export const LAB_TOOLS = ([...Object.keys(DEBIAN_TOOLS), ...Object.keys(GO_TOOLS)] as ToolName[]).filter(
-  (name) =>
-    !([...NODE_TOOLS, ...CLIENT_TOOLS, ...MONITORING_TOOLS, ...SHELL_TOOLS] as readonly ToolName[]).includes(name),
-);
+const ONLY_IN_TESTS: readonly ToolName[] = [
+  ...NODE_TOOLS,
+  ...CLIENT_TOOLS,
+  ...MONITORING_TOOLS,
+  ...INGRESS_TOOLS,
+  ...SHELL_TOOLS,
+];
+
+export const ALL_TOOLS = [...Object.keys(DEBIAN_TOOLS), ...Object.keys(GO_TOOLS)] as ToolName[];
+
+export const LAB_TOOLS = ALL_TOOLS.filter((name) => !ONLY_IN_TESTS.includes(name));
 
 export interface Tools {
   /** Absolute path of a tool, ready to run: nginx, skopeo, registry, kubectl … */

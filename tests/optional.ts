@@ -23,7 +23,10 @@ const OPTIONAL = {
     programs: ["docker-registry-ui.tar"],
     reason: "there is no image archive docker-registry-ui.tar (joxit/docker-registry-ui:2.6.0) on PATH",
   },
-  traefik: { programs: ["traefik"], reason: "there is no traefik on PATH" },
+  conformance: {
+    programs: ["oci-conformance"],
+    reason: "there is no oci-conformance (the conformance tests of opencontainers/distribution-spec) on PATH",
+  },
 } as const;
 
 export type OptionalPart = keyof typeof OPTIONAL;

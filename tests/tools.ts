@@ -1,5 +1,13 @@
 import { prepareTools, type ToolName, type Tools } from "../lab/lab.ts";
-import { CLIENT_TOOLS, MONITORING_TOOLS, NODE_TOOLS, SHELL_TOOLS, unpackedProgram } from "../lab/tools.ts";
+import {
+  ALL_TOOLS,
+  CLIENT_TOOLS,
+  INGRESS_TOOLS,
+  MONITORING_TOOLS,
+  NODE_TOOLS,
+  SHELL_TOOLS,
+  unpackedProgram,
+} from "../lab/tools.ts";
 import type { PodTools } from "./integration/pod.ts";
 
 /** What the integration tests run: no cluster, no root. */
@@ -8,6 +16,11 @@ const TOOLS: ToolName[] = ["nginx", "registry", "busybox", "skopeo", "shellcheck
 /** Downloads and builds what is missing (minutes the first time, then nothing). */
 export function testTools(): Promise<Tools> {
   return prepareTools((line) => console.error(line), TOOLS);
+}
+
+/** Everything, so that no file waits for what another one builds. */
+export function allTools(): Promise<Tools> {
+  return prepareTools((line) => console.error(line), ALL_TOOLS);
 }
 
 /** What test nodes run beside, which need root (tests/nodes/fleet.ts). */
@@ -23,6 +36,11 @@ export function clientTools(): Promise<Tools> {
 /** Prometheus, and what checks its rules. */
 export function monitoringTools(): Promise<Tools> {
   return prepareTools((line) => console.error(line), MONITORING_TOOLS);
+}
+
+/** A real ingress controller. */
+export function ingressTools(): Promise<Tools> {
+  return prepareTools((line) => console.error(line), INGRESS_TOOLS);
 }
 
 /** Shells that this machine need not have. */

@@ -12,8 +12,8 @@ import { LONG_UPLOADS_VALUES } from "../../components/ingress.ts";
 import type { LocalOutputs } from "../../lab/deploy/deploy.ts";
 import { applyStack } from "../../lab/deploy/with-render.ts";
 import { basic } from "../integration/client.ts";
-import { describeWith } from "../optional.ts";
-import { apply, kubectl, lab, registryPod, until } from "./cluster.ts";
+import { ingressTools } from "../tools.ts";
+import { apply, kubectl, lab, registryPod, removeNamespaces, until } from "./cluster.ts";
 import { Laptop } from "./laptop.ts";
 
 const HOST = "registry.e2e.test";
@@ -39,7 +39,7 @@ const RAISED: Traefik = {
   options: [`--entrypoints.websecure.transport.respondingtimeouts.readtimeout=${raisedTimeout()}`],
 };
 
-describeWith("traefik", "through a real Traefik", () => {
+describe("through a real Traefik", () => {
   let outputs: LocalOutputs;
   const running: { kill(): boolean }[] = [];
 
@@ -63,7 +63,8 @@ describeWith("traefik", "through a real Traefik", () => {
       join(folder, "generated.json"),
     );
     await registryPod(NAMESPACE);
-    for (const each of [STOCK, RAISED]) running.push(run(each));
+    const { bin } = await ingressTools();
+    for (const each of [STOCK, RAISED]) running.push(run(bin("traefik"), each));
     for (const each of [STOCK, RAISED]) {
       await until(async () => (await ask(each, "/v2/")).statusCode === 401, 30, "Traefik leads to the registry");
       const asked = () => ask(each, "/", {}, "GET", `s3.${AWS_HOST}`);
@@ -72,8 +73,8 @@ describeWith("traefik", "through a real Traefik", () => {
   });
   afterAll(async () => {
     for (const child of running) child.kill();
-    await kubectl("delete", "namespace", NAMESPACE, AWS_NAMESPACE, "--ignore-not-found");
-    await kubectl("-n", "kube-system", "delete", "service/traefik", "configmap/coredns-custom", "--ignore-not-found");
+    await removeNamespaces(NAMESPACE, AWS_NAMESPACE);
+    await kubectl("-n", "kube-system", "delete", "service/traefik", "--ignore-not-found");
   });
 
   /** One request over verified TLS, from an address of its own. */
@@ -290,14 +291,14 @@ function values(): Record<string, string> {
   };
 }
 
-function run({ address, http, https, options }: Traefik): { kill(): boolean } {
+function run(program: string, { address, http, https, options }: Traefik): { kill(): boolean } {
   const entryPoints = [
     `--entrypoints.web.address=${address}:${http}`,
     `--entrypoints.websecure.address=${address}:${https}`,
     "--entrypoints.websecure.http.tls=true",
   ];
   const quiet = ["--global.sendanonymoususage=false", "--global.checknewversion=false"];
-  return execa("traefik", ["--providers.kubernetesingress=true", ...entryPoints, ...quiet, ...options], {
+  return execa(program, ["--providers.kubernetesingress=true", ...entryPoints, ...quiet, ...options], {
     env: { KUBECONFIG: lab.kubeconfig },
     stdout: "ignore",
     stderr: "ignore",

@@ -1,5 +1,5 @@
-// Package ext is where Traefik Labs' own builds add fields to Traefik's configuration. The open build has none, and its
-// empty package is no part of the published module.
+// Package ext is where Traefik Labs' own builds add fields to Traefik's configuration. The open build adds none; its package
+// is no part of the published module.
 package ext
 
 // HTTP has no fields.
