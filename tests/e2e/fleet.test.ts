@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Tools } from "../../lab/tools.ts";
 import { Fleet, type TestNode } from "../nodes/fleet.ts";
 import { PrivateRegistry } from "../nodes/private-registry.ts";
@@ -278,18 +278,17 @@ describe("faults", () => {
   });
 
   test("a cut SSH connection ends the client, not what it was running", async () => {
-    const client = agent.ssh("trap '' HUP PIPE; sleep 1; sleep 2; echo done >/tmp/outlived");
-    await sleep(500);
+    const client = agent.ssh("trap '' HUP PIPE; sleep 2.1; sleep 2; echo done >/tmp/outlived");
+    await untilRuns(agent, "sleep 2.1");
     await agent.cutSsh();
     expect((await client).exitCode).toBe(255);
     expect((await agent.ssh("true")).exitCode).toBe(0);
-    await sleep(3500);
-    expect(await agent.exists("/tmp/outlived")).toBe(true);
+    await vi.waitFor(async () => expect(await agent.exists("/tmp/outlived")).toBe(true), { timeout: 60_000 });
   });
 
   test("an unplugged node does not answer, and goes on where it was when it is plugged in", async () => {
-    const client = agent.ssh("sleep 2; echo still here");
-    await sleep(500);
+    const client = agent.ssh("sleep 2.2; echo still here");
+    await untilRuns(agent, "sleep 2.2");
     await agent.unplug();
     expect((await agent.ssh("true", { timeout: 2000 })).exitCode).not.toBe(0);
     await agent.plugIn();
@@ -298,7 +297,8 @@ describe("faults", () => {
 
   test("processes end with all that they started", async () => {
     const client = server.ssh("sh -c 'sleep 1001 & sleep 1002'");
-    await sleep(500);
+    await untilRuns(server, "sleep 1001");
+    await untilRuns(server, "sleep 1002");
     expect(await server.killTree(/sleep 1001 &/)).toBeGreaterThanOrEqual(3);
     await client;
     expect((await server.processes()).some(({ args }) => args.includes("sleep 100"))).toBe(false);
@@ -352,3 +352,9 @@ test("a test run that is killed leaves nothing behind but what the next one remo
     await next.stop();
   }
 });
+
+/** Until the node has a process of exactly this command line. */
+const untilRuns = (node: TestNode, args: string) =>
+  vi.waitFor(async () => expect((await node.processes()).map((each) => each.args)).toContain(args), {
+    timeout: 60_000,
+  });

@@ -108,11 +108,16 @@ describeWith("pulumi", "NodeTrust with Pulumi's engine", () => {
 
   const tryUp = (...options: string[]): Promise<Ended> => stack.pulumi(["up", "--yes", "--skip-preview", ...options]);
 
+  /** When the last `pulumi up` began, and how long it took, in milliseconds. */
+  const lastUp = { began: 0, took: 0 };
+
   /** `pulumi up`, and what it did to nodes. */
   async function up(...options: string[]): Promise<string[]> {
+    lastUp.began = Date.now();
     const ended = await tryUp(...options);
     expect(ended.exitCode, ended.all).toBe(0);
     const steps = nodeSteps(ended);
+    lastUp.took = Date.now() - lastUp.began;
     console.log(`up ${options.join(" ")}: ${steps.join(", ") || "no node"}; ${ended.seconds.toFixed(0)} s`);
     await deployed();
     return steps;
@@ -194,7 +199,8 @@ describeWith("pulumi", "NodeTrust with Pulumi's engine", () => {
       );
       for (const { trusts, provenAt = "" } of nodes) {
         expect(trusts).toEqual([HOST]);
-        expect(Date.now() - Date.parse(provenAt)).toBeLessThan(120_000);
+        // The node's time is in whole seconds.
+        expect(Date.parse(provenAt)).toBeGreaterThanOrEqual(Math.floor(lastUp.began / 1000) * 1000);
       }
       const times = nodes.map(({ provenAt }) => provenAt);
       expect(times).toEqual(times.toSorted());
@@ -277,7 +283,7 @@ describeWith("pulumi", "NodeTrust with Pulumi's engine", () => {
           failed.filter((output) => !REGISTRY_AWAY.test(output)),
           node,
         ).toEqual([]);
-        expect(longestGap, node).toBeLessThan(15_000);
+        expect(longestGap, "one node after the other").toBeLessThan(lastUp.took / 2);
       }
       await expectPulls();
     });
@@ -420,13 +426,9 @@ printf 'Port 22\\nPort 2222\\n' >>/etc/ssh/sshd_config; systemctl restart ssh`);
     });
   });
 
-  /** Four attempts of five seconds, and the engine. */
-  const BOUND = 60;
-
   async function expectUnreachable(ended: Ended): Promise<void> {
     console.log(told(ended), `${ended.seconds.toFixed(0)} s`);
     expect(ended.exitCode).not.toBe(0);
-    expect(ended.seconds).toBeLessThan(BOUND);
     expect(ended.all).toMatch(/Command \(node-trust-agent-1\):\s+error: after 3 failed attempts: dial tcp [\d.]+:22: /);
     expect(ended.all).not.toMatch(STACK_TRACE);
   }

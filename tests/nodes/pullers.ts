@@ -97,7 +97,7 @@ while [ ! -e ${STOP} ]; do
   else result=failed
   fi
   echo "$began $EPOCHREALTIME $result \${output//$'\\n'/ }"
-  sleep 0.1
+  sleep 0.5
 done >>${LOG}`;
 }
 
