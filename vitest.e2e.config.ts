@@ -3,14 +3,16 @@ import { defineConfig } from "vitest/config";
 /** A lab of the tests' own: a person's keeps its data. KEEP_LAB=1 with that person's state tests on a lab that runs. */
 process.env.HOMECLOUD_STATE ??= "/var/lib/homecloud-e2e";
 
-const limits = { testTimeout: 180_000, hookTimeout: 600_000 };
+/** For what hangs: several times what a busy machine needs. */
+const limits = { testTimeout: 600_000, hookTimeout: 900_000 };
 
-/** Files with nodes, or a stack, of their own that no other file notices. */
-const UNNOTICED = "tests/e2e/{node-trust*,fleet,pulumi,cli-docker,cli-images,cli-rotate}.test.ts";
-/** Files that measure time or memory without a cluster. */
-const MEASURES = "tests/integration/{login,memory,quota}.test.ts";
+/** What stops the cluster, or compares times or memory: nothing may run beside it. */
+const ALONE = ["tests/e2e/{reboot,registry-ui}.test.ts", "tests/integration/{login,memory,quota}.test.ts"];
 
-/** Everything that needs built programs or a cluster. `tests/integration` runs as any user, `tests/e2e` needs root. */
+/**
+ * Everything that needs built programs or a cluster. `tests/integration` runs as any user, `tests/e2e` needs root. Every file
+ * has names, ports, nodes and stacks of its own, so that files run beside one another unless they are in ALONE.
+ */
 export default defineConfig({
   test: {
     globalSetup: ["tests/e2e/setup.ts"],
@@ -18,20 +20,15 @@ export default defineConfig({
     projects: [
       {
         test: {
-          ...{ ...limits, name: "beside one another", include: ["tests/integration/**/*.test.ts", UNNOTICED] },
-          exclude: [MEASURES],
-          // They wait far more than they compute: one by one they would take 45 minutes.
+          ...{ ...limits, name: "beside one another" },
+          include: ["tests/integration/**/*.test.ts", "tests/e2e/**/*.test.ts"],
+          exclude: ALONE,
           maxWorkers: 3,
           sequence: { groupOrder: 0 },
         },
       },
       {
-        // Some stop the cluster, some name themselves in its DNS, some measure.
-        test: {
-          ...{ ...limits, name: "alone", include: ["tests/e2e/**/*.test.ts", MEASURES], exclude: [UNNOTICED] },
-          maxWorkers: 1,
-          sequence: { groupOrder: 1 },
-        },
+        test: { ...{ ...limits, name: "alone" }, include: ALONE, maxWorkers: 1, sequence: { groupOrder: 1 } },
       },
     ],
   },

@@ -5,9 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { importImage } from "../../lab/lab.ts";
 import { type Refused, RegistryClient } from "../integration/client.ts";
-import { describeWith, pathOf } from "../optional.ts";
+import { describeWith } from "../optional.ts";
 import { deployStack, inRegistry, kubectl, lab, removeStack, type TestStack, until } from "./cluster.ts";
 import { ociIndex } from "./images.ts";
 import { deployLocalStack, removeLocalStack, type TestLocalStack } from "./localstack.ts";
@@ -28,7 +27,6 @@ describeWith("localstack-persist", "backup and restore", () => {
   let folder: string;
 
   beforeAll(async () => {
-    await importImage(pathOf("localstack-persist.tar"));
     from = await deploy();
     fromRegistry = await registryOf(from);
     other = await deployStack("backup-other", 30864, { storage: "256Mi" });

@@ -15,10 +15,9 @@ import {
   deployStack,
   inRegistry,
   kubectl,
-  LOCALSTACK_ENDS,
   lab,
   registryPod,
-  removeStack,
+  removeNamespaces,
   type TestStack,
   until,
 } from "./cluster.ts";
@@ -55,8 +54,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await rm(home, { recursive: true, force: true });
-  await kubectl("delete", "namespace", AWS.namespace, "--ignore-not-found", LOCALSTACK_ENDS);
-  if (stack) await removeStack(stack);
+  await removeNamespaces(AWS.namespace, ...(stack ? [stack.namespace] : []));
 });
 
 const environment = () => ({ PATH: process.env.PATH ?? "", HOME: home, KUBECONFIG: lab.kubeconfig });
@@ -252,7 +250,8 @@ describe("status", () => {
   test("with the registry scaled to 0, and with LocalStack off", { timeout: 300_000 }, async () => {
     await kubectl("-n", stack.namespace, "scale", "deployment/registry", "--replicas=0");
     await kubectl("-n", stack.namespace, "wait", "--for=delete", "pod", "--all", "--timeout=60s");
-    await kubectl("delete", "namespace", AWS.namespace, LOCALSTACK_ENDS);
+    await removeNamespaces(AWS.namespace);
+    await kubectl("wait", "--for=delete", `namespace/${AWS.namespace}`, "--timeout=180s");
     const { exitCode, stdout, stderr } = await homecloud("status");
     expect(exitCode, stderr).toBe(1);
     expect(columns(stdout, "registry")).toMatchObject({ 1: "scaled to 0", 2: "-" });

@@ -5,7 +5,7 @@ import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sha256 } from "../integration/client.ts";
 import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
-import { apply, deployStack, kubectl, lab, removeStack, type TestStack, until } from "./cluster.ts";
+import { apply, deployStack, kubectl, lab, removeNamespaces, type TestStack, until } from "./cluster.ts";
 import { archiveOf, ociIndex } from "./images.ts";
 import { Skopeo } from "./skopeo.ts";
 
@@ -22,8 +22,7 @@ beforeAll(async () => {
   await mkdir(join(home, ".local", "bin"), { recursive: true });
 });
 afterAll(async () => {
-  if (stack) await removeStack(stack);
-  await kubectl("delete", "namespace", APPS, "--ignore-not-found");
+  await removeNamespaces(APPS, ...(stack ? [stack.namespace] : []));
   await rm(home, { recursive: true, force: true });
 });
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Finding } from "../../cli/rotate/check.ts";
 import type { Plan } from "../../cli/rotate/plan.ts";
 import { checksumOfCa } from "../../components/ca-checksum.ts";
-import { apply, deployStack, kubectl, registryPod, removeStack, type TestStack, until } from "./cluster.ts";
+import { apply, deployStack, kubectl, registryPod, removeNamespaces, type TestStack, until } from "./cluster.ts";
 import { planOf, rotate } from "./rotate.ts";
 
 /** Namespace of the pods that pull. */
@@ -34,8 +34,7 @@ beforeAll(async () => {
   await up();
 });
 afterAll(async () => {
-  if (stack) await removeStack(stack);
-  await kubectl("delete", "namespace", APPS, "--ignore-not-found");
+  await removeNamespaces(APPS, ...(stack ? [stack.namespace] : []));
 });
 
 /** What the plan sets a setting to. */

@@ -104,10 +104,11 @@ export class Laptop {
 
 export const programFile = (name: string): string => join(PROGRAMS, `${name}.ts`);
 
-/** A loopback address on which nobody answers names. */
+/** A loopback address on which nobody answers names. Each of vitest's workers has a network of its own to look in. */
 async function freeAddress(): Promise<string> {
+  const network = `127.0.${53 + Number(process.env.VITEST_POOL_ID ?? 0)}`;
   for (let number = 1; number < 255; number++) {
-    const address = `127.0.53.${number}`;
+    const address = `${network}.${number}`;
     if (!(await listens(address))) return address;
   }
   throw new Error("every address that this might use has a DNS server");

@@ -4,8 +4,7 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildFunctionImages } from "../../lab/images/import.ts";
-import { importImage } from "../../lab/lab.ts";
-import { describeWith, pathOf } from "../optional.ts";
+import { describeWith } from "../optional.ts";
 import { kubectl, until } from "./cluster.ts";
 import {
   deployLocalStack,
@@ -158,7 +157,6 @@ describeWith("localstack-persist", "functions in the edition that keeps its data
   let functions: Functions;
 
   beforeAll(async () => {
-    await importImage(pathOf("localstack-persist.tar"));
     functions = await Functions.deploy("functions", 30660, { edition: "community" });
   });
   afterAll(() => removeLocalStack(functions?.stack));

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CA_FOLDER, CA_VARIABLES } from "../../components/ca-environment.ts";
 import { DEFAULT_IMAGES } from "../../components/images.ts";
 import { AWS_IMAGE, importAwsImage } from "./aws-image.ts";
-import { apply, kubectl, until } from "./cluster.ts";
+import { apply, kubectl, removeNamespaces, until } from "./cluster.ts";
 import {
   deployLocalStack,
   killContainer,
@@ -55,7 +55,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await removeLocalStack(stack);
-  await kubectl("delete", "namespace", APPS, "--ignore-not-found");
+  await removeNamespaces(APPS);
   for (const folder of folders) await rm(folder, { recursive: true });
 });
 

@@ -5,9 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { LOST_AT_MOST } from "../../components/localstack/environment.ts";
-import { importImage, startLab, stopLab } from "../../lab/lab.ts";
 import { containerdSocket, storageDir } from "../../lab/paths.ts";
-import { describeWith, pathOf } from "../optional.ts";
+import { describeWith } from "../optional.ts";
 import { kubectl, lab, until } from "./cluster.ts";
 import { deployLocalStack, localstackPod, metricsPage, removeLocalStack, type TestLocalStack } from "./localstack.ts";
 
@@ -24,7 +23,6 @@ describeWith("localstack-persist", "LocalStack's data, in the edition that keeps
   let stack: TestLocalStack;
 
   beforeAll(async () => {
-    await importImage(pathOf("localstack-persist.tar"));
     stack = await deployLocalStack("kept", 30640, { edition: "community", storage: "1Gi" });
     await stack.laptop.program("furnish", ["kept"]);
     expect(await write("kept", 3)).not.toHaveLength(0);
@@ -130,14 +128,6 @@ describeWith("localstack-persist", "LocalStack's data, in the edition that keeps
     const log = await kubectl("-n", stack.namespace, "logs", "deploy/localstack", "-c", "localstack");
     expect(log).toMatch(/s3\/store\.json was damaged .*as it was/);
     expect(await metricsPage(stack.namespace, "/metrics")).toMatch(/^homecloud_localstack_state_mended [1-9]/m);
-    await deploy();
-    await expectWhole(kept);
-  });
-
-  test("everything survives a stop and a start of the cluster", async () => {
-    const kept = await read("kept");
-    await stopLab({ quiet: true });
-    await startLab({ quiet: true });
     await deploy();
     await expectWhole(kept);
   });

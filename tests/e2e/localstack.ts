@@ -9,7 +9,7 @@ import { PROJECT } from "../../config/project.ts";
 import type { LocalOutputs } from "../../lab/deploy/deploy.ts";
 import { applyStack } from "../../lab/deploy/with-render.ts";
 import { containerdSocket } from "../../lab/paths.ts";
-import { kubectl, LOCALSTACK_ENDS, lab, until } from "./cluster.ts";
+import { kubectl, lab, removeNamespaces, until } from "./cluster.ts";
 import { Laptop } from "./laptop.ts";
 
 /** A LocalStack of a test's own, with a computer that uses it. */
@@ -27,10 +27,7 @@ export interface DeployOptions {
   wait?: boolean;
 }
 
-/**
- * Deploys a stack with this LocalStack and the least of a registry, on two ports. Again with other settings: an update. The
- * names that pods resolve are those of the stack deployed last: there is one place for them in a cluster.
- */
+/** Deploys a stack with this LocalStack and the least of a registry, on two ports. Again with other settings: an update. */
 export async function deployLocalStack(
   name: string,
   port: number,
@@ -93,24 +90,18 @@ async function answersClients({ host, outputs, laptop }: TestLocalStack): Promis
   await until(async () => (await asked()).exitCode === 0, 60, `${host} answers`);
 }
 
-/**
- * Until pods find it by its name. CoreDNS rereads by itself in two minutes or so (traefik.test.ts waits for that); a new pod
- * reads at once.
- */
+/** Until pods find it by its name: CoreDNS rereads what it imports by itself. */
 export async function resolvesInPods({ namespace, host }: TestLocalStack): Promise<void> {
-  await kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns");
-  await kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s");
   const exec = ["-n", namespace, "exec", "deploy/localstack", "-c", "localstack", "--"];
   const lookup = [...exec, "python3", "-c", `import socket; socket.getaddrinfo("${host}", None)`];
-  await until(() => kubectl(...lookup).then(() => true), 150, `pods resolve ${host}`);
+  await until(() => kubectl(...lookup).then(() => true), 60, `pods resolve ${host}`);
 }
 
 export async function removeLocalStack(stack: TestLocalStack | undefined): Promise<void> {
   if (!stack) return;
   await stack.laptop.stop();
   known.delete(stack.name);
-  const namespaces = [stack.namespace, `registry-${stack.name}`];
-  await kubectl("delete", "namespace", ...namespaces, "--wait=true", LOCALSTACK_ENDS);
+  await removeNamespaces(stack.namespace, `registry-${stack.name}`);
 }
 
 /** LocalStack's pod, whatever state it is in. */

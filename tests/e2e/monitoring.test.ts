@@ -14,10 +14,9 @@ import {
   collectGarbage,
   deployStack,
   kubectl,
-  LOCALSTACK_ENDS,
   lab,
   registryPod,
-  removeStack,
+  removeNamespaces,
   type TestStack,
 } from "./cluster.ts";
 import { ociImage } from "./images.ts";
@@ -50,12 +49,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await prometheus?.stop();
   api?.kill();
-  if (stack) {
-    await removeStack(stack);
-    await kubectl("delete", "namespace", LOCALSTACK, "--wait=true", LOCALSTACK_ENDS);
-  }
+  await removeNamespaces(MONITORING, REGISTRY, LOCALSTACK);
   await removeOperatorKinds();
-  await kubectl("delete", "namespace", MONITORING, "--wait=true");
 });
 
 const deploy = () => deployStack("watched", 30760, {}, VALUES);

@@ -11,7 +11,7 @@ import { GeneratedValues } from "../../render/generated-values.ts";
 import { render } from "../../render/render.ts";
 import { readStackFile } from "../../render/stack-file.ts";
 import { describeWith } from "../optional.ts";
-import { answers, kubectl, lab, registryPod, type TestStack } from "./cluster.ts";
+import { answers, kubectl, lab, registryPod, removeNamespaces, type TestStack } from "./cluster.ts";
 import { archiveOf, ociImage } from "./images.ts";
 import { planOf, rotate } from "./rotate.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
@@ -65,7 +65,7 @@ describeWith("pulumi", "with Pulumi's engine", () => {
   });
   afterAll(async () => {
     await pulumi("destroy", "--yes", "--skip-preview");
-    await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found");
+    await removeNamespaces(NAMESPACE);
   });
 
   async function configure(config: object): Promise<void> {

@@ -3,12 +3,11 @@ import { join } from "node:path";
 import { execa } from "execa";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { importImage } from "../../lab/images/import.ts";
 import { storageDir } from "../../lab/paths.ts";
 import type { Credentials } from "../integration/client.ts";
-import { describeWith, pathOf } from "../optional.ts";
+import { describeWith } from "../optional.ts";
 import { startBrowser, type Visit, visit } from "./browser.ts";
-import { deployStack, inRegistry, kubectl, removeStack, type TestStack, until } from "./cluster.ts";
+import { deployStack, inRegistry, kubectl, removeNamespaces, type TestStack, until } from "./cluster.ts";
 import { ociImage, ociIndex } from "./images.ts";
 import { Skopeo } from "./skopeo.ts";
 
@@ -41,7 +40,6 @@ describeWith("registry-ui", "the registry's web page, in Chromium", () => {
   let puller: Credentials;
 
   beforeAll(async () => {
-    await importImage(pathOf("docker-registry-ui.tar"));
     await deploy();
     browser = await startBrowser(url, stack.outputs.caCertificate);
   });
@@ -50,8 +48,7 @@ describeWith("registry-ui", "the registry's web page, in Chromium", () => {
   });
   afterAll(async () => {
     await browser?.close();
-    if (stack) await removeStack(stack);
-    await kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found");
+    await removeNamespaces(NAMESPACE, ...(stack ? [stack.namespace] : []));
   });
 
   async function deploy(settings: object = {}): Promise<void> {
@@ -220,13 +217,14 @@ describeWith("registry-ui", "the registry's web page, in Chromium", () => {
       return times.sort((a, b) => a - b);
     }
 
-    test("of 1,000 repositories is there within 2 s, on a phone too", async () => {
+    test("of 1,000 repositories is there nearly as soon as that of one, on a phone too", async () => {
+      const [, one = 0] = await listTimes(1);
       await writeRepositories(stack.namespace, 1000);
       const count = 1001;
       const times = await listTimes(count);
-      console.log(`1,000 repositories: ${times.join(", ")} ms`);
+      console.log(`1,000 repositories: ${times.join(", ")} ms; one: ${one} ms`);
 
-      expect(times[1]).toBeLessThan(2000);
+      expect(times[1]).toBeLessThan(5 * one);
       const { page } = await visit(browser, url, puller);
       await page.getByText("app-00012").waitFor();
       await screenshot(page, "list");

@@ -9,7 +9,7 @@ import {
   deployStack,
   kubectl,
   registryPod,
-  removeStack,
+  removeNamespaces,
   type TestStack,
   until,
 } from "./cluster.ts";
@@ -26,8 +26,7 @@ beforeAll(async () => {
   stack = await deployStack("e2e", 30610, { pullSecretNamespaces: [APPS] });
 });
 afterAll(async () => {
-  if (stack) await removeStack(stack);
-  await kubectl("delete", "namespace", APPS, "--ignore-not-found");
+  await removeNamespaces(APPS, ...(stack ? [stack.namespace] : []));
 });
 
 describe("push and pull with skopeo, over TLS with the private CA", () => {
