@@ -9,7 +9,7 @@ import { errorOf, OCI_INDEX, OCI_MANIFEST, Refused, RegistryClient, sha256 } fro
 import { Pod, PULLER, WRITER } from "./pod.ts";
 
 /** Writes are back this many seconds after the last process of a collection has gone: two measurements, and a busy machine. */
-const REOPENED_AFTER = 5;
+const REOPENED_AFTER = 30;
 
 const HOUR = 3600;
 let pod: Pod;
@@ -314,7 +314,7 @@ describe("however a collection ends, writes come back", () => {
       expect(await pod.collectorsRunning(), "none works while writes are open").toBe(0);
       await stillWhole();
     }
-    expect(await until(async () => (await pod.collectionShells()) === 0, 5), "nobody waits for the time limit").toBe(
+    expect(await until(async () => (await pod.collectionShells()) === 0, 30), "nobody waits for the time limit").toBe(
       true,
     );
     await collect("--untagged");
@@ -338,7 +338,7 @@ describe("however a collection ends, writes come back", () => {
   test("--stop ends a collector that the script has left behind, and no backup that holds the same lock", async () => {
     await pod.addUnreferencedBlobs(6000);
     const collection = pod.startCollection();
-    expect(await until(async () => (await pod.collectorsRunning()) > 0, 10)).toBe(true);
+    expect(await until(async () => (await pod.collectorsRunning()) > 0, 30)).toBe(true);
     collection.kill("SIGKILL");
     await collect("--stop");
     expect(await pod.collectorsRunning()).toBe(0);

@@ -144,7 +144,7 @@ async function put(path: string, content: string | Uint8Array, secondsAgo: numbe
 }
 
 /** Until it holds; fails with what was last seen. */
-export async function eventually<T>(look: () => Promise<T>, holds: (seen: T) => boolean, seconds = 15): Promise<T> {
+export async function eventually<T>(look: () => Promise<T>, holds: (seen: T) => boolean, seconds = 60): Promise<T> {
   const end = performance.now() + seconds * 1000;
   for (;;) {
     const seen = await look();

@@ -96,14 +96,17 @@ describe("under load", () => {
     await sleep(500);
     const under = await pulls(60);
     const answers = await flood;
+    // Before and after: what else runs on this machine may have begun, or ended, meanwhile.
+    const calmAgain = await pulls(60);
 
     const at = (times: number[], share: number) => times[Math.floor(times.length * share)] ?? 0;
+    const inCalm = (share: number) => Math.max(at(calm, share), at(calmAgain, share));
     console.log(
-      `pull: median ${at(calm, 0.5).toFixed(1)} ms calm, ${at(under, 0.5).toFixed(1)} ms under 30 wrong logins a second; 95 %: ${at(calm, 0.95).toFixed(1)}, ${at(under, 0.95).toFixed(1)}`,
+      `pull: median ${inCalm(0.5).toFixed(1)} ms calm, ${at(under, 0.5).toFixed(1)} ms under 30 wrong logins a second; 95 %: ${inCalm(0.95).toFixed(1)}, ${at(under, 0.95).toFixed(1)}`,
     );
     // A quarter of a millisecond decides nothing on a busy machine: twice, or 10 ms more where twice is less than that.
-    expect(at(under, 0.5)).toBeLessThan(Math.max(2 * at(calm, 0.5), at(calm, 0.5) + 10));
-    expect(at(under, 0.95)).toBeLessThan(Math.max(2 * at(calm, 0.95), at(calm, 0.95) + 25));
+    expect(at(under, 0.5)).toBeLessThan(Math.max(2 * inCalm(0.5), inCalm(0.5) + 10));
+    expect(at(under, 0.95)).toBeLessThan(Math.max(2 * inCalm(0.95), inCalm(0.95) + 25));
     expect(answers.every((status) => status === 401 || status === 429)).toBe(true);
     expect(answers.filter((status) => status === 429).length, "most are refused without a hash").toBeGreaterThan(
       answers.length / 2,
