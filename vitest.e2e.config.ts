@@ -6,8 +6,15 @@ process.env.HOMECLOUD_STATE ??= "/var/lib/homecloud-e2e";
 /** For what hangs: several times what a busy machine needs. */
 const limits = { testTimeout: 600_000, hookTimeout: 900_000 };
 
-/** What stops the cluster, or compares times or memory: nothing may run beside it. */
-const ALONE = ["tests/e2e/{reboot,registry-ui}.test.ts", "tests/integration/{login,memory,quota}.test.ts"];
+/**
+ * What stops the cluster, or compares times or memory: nothing may run beside it. And what restarts LocalStack again and
+ * again: beside others each start takes minutes, and of the pod's events, which localstack-pods reads, kubelet drops all but
+ * 25 in five minutes.
+ */
+const ALONE = [
+  "tests/e2e/{reboot,registry-ui,cli-backup,localstack-lambda,localstack-pods,localstack-survival}.test.ts",
+  "tests/integration/{login,memory,quota}.test.ts",
+];
 
 /**
  * Everything that needs built programs or a cluster. `tests/integration` runs as any user, `tests/e2e` needs root. Every file

@@ -45,5 +45,5 @@ async function apply(manifests: Manifest[], stack: string): Promise<void> {
 }
 
 async function rolledOut(name: string, namespace: string): Promise<void> {
-  await kubectl(["-n", namespace, "rollout", "status", `deployment/${name}`, "--timeout=180s"]);
+  await kubectl(["-n", namespace, "rollout", "status", `deployment/${name}`, "--timeout=600s"]);
 }
