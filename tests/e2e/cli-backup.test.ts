@@ -7,7 +7,7 @@ import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Refused, RegistryClient } from "../integration/client.ts";
 import { describeWith } from "../optional.ts";
-import { deployStack, inRegistry, kubectl, lab, removeStack, type TestStack, until } from "./cluster.ts";
+import { deployStack, inRegistry, kubectl, lab, removeStack, type TestStack, until, within } from "./cluster.ts";
 import { ociIndex } from "./images.ts";
 import { deployLocalStack, removeLocalStack, type TestLocalStack } from "./localstack.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
@@ -128,7 +128,7 @@ describeWith("localstack-persist", "backup and restore", () => {
     command.kill("SIGKILL");
     await command;
     const killed = Date.now();
-    await until(isWritable, REOPENED_AFTER, "writes are back");
+    await within(isWritable, REOPENED_AFTER, "writes are back");
     console.log(`writes back ${Date.now() - killed} ms after the kill`);
     // Its pod, if there was one yet, ends by itself.
     const next = () => homecloud("backup", ...of(fromRegistry), "--yes", "--only", "localstack", folder);

@@ -27,16 +27,20 @@ export async function apply(object: object): Promise<void> {
 const BUSY = 4;
 
 /** Waits for something that takes so many seconds at most on an idle machine. */
-export async function until(condition: () => Promise<boolean>, seconds: number, what: string): Promise<void> {
+export const until = (condition: () => Promise<boolean>, seconds: number, what: string): Promise<void> =>
+  within(condition, BUSY * seconds, what);
+
+/** Waits for something that is promised within so many seconds, on a busy machine too. */
+export async function within(condition: () => Promise<boolean>, seconds: number, what: string): Promise<void> {
   let cause: unknown;
   const failed = (error: unknown) => {
     cause = error;
     return false;
   };
-  for (const end = Date.now() + BUSY * seconds * 1000; Date.now() < end; await sleep(300)) {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; await sleep(300)) {
     if (await condition().catch(failed)) return;
   }
-  throw new Error(`not after ${BUSY * seconds} s: ${what}`, { cause });
+  throw new Error(`not after ${seconds} s: ${what}`, { cause });
 }
 
 /** A registry of a test's own, in a namespace and on a port of its own. */

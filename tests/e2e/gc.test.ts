@@ -7,7 +7,17 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { repeated } from "../full-run.ts";
 import { Refused, RegistryClient } from "../integration/client.ts";
 import { HOMECLOUD } from "../integration/cluster-stand-in.ts";
-import { deployStack, inRegistry, kubectl, lab, registryPod, removeStack, type TestStack, until } from "./cluster.ts";
+import {
+  deployStack,
+  inRegistry,
+  kubectl,
+  lab,
+  registryPod,
+  removeStack,
+  type TestStack,
+  until,
+  within,
+} from "./cluster.ts";
 import { ARRIVED, addBlobs, addManifests, collectAndKill, kill, PROCESSES, STEPS, told } from "./collection.ts";
 import { ociIndex } from "./images.ts";
 import { pulledDigest, Skopeo } from "./skopeo.ts";
@@ -43,7 +53,7 @@ function gc(...args: string[]) {
 const inPod = (script: string) => inRegistry(stack.namespace, "sh", "-c", script);
 
 const isWritable = () => writer.takesWrites();
-const writesAreBack = (seconds: number, why: string) => until(isWritable, seconds, `writes are back: ${why}`);
+const writesAreBack = (seconds: number, why: string) => within(isWritable, seconds, `writes are back: ${why}`);
 
 /** Pushes until it is acknowledged. Returns the digest, and how often a collection came in between. */
 async function push(repository: string, tag: string): Promise<{ digest: string; refused: number }> {
@@ -228,7 +238,7 @@ describe("however it ends, at whatever step, writes come back", () => {
     expect(stopped.exitCode, stopped.stderr).toBe(0);
     await writesAreBack(REOPENED_AFTER, "--stop");
     // The lock is the collector's; the shell beside it ends a moment later.
-    await until(async () => (await inPod(PROCESSES)) === "", REOPENED_AFTER, "nothing of it is left");
+    await within(async () => (await inPod(PROCESSES)) === "", REOPENED_AFTER, "nothing of it is left");
   });
 });
 
